@@ -1,0 +1,53 @@
+# Everything happens in .venv; nothing outside this folder is touched.
+#   make demo    set up, then the main job on a simulated clip
+#   make test    set up, then all checks and tests
+# TORCH=... chooses another build of torch, e.g. make TORCH="torch==2.12.1" demo
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help setup demo test test-heavy lint clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup: $(VENV)/engine.done
+
+$(VENV)/engine.done: pyproject.toml Makefile
+	@echo "Setting up $(VENV): Python environment, torch, sam2, SAMUSA (a few minutes, once)"
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10))" || \
+	    { echo "Python 3.10 or newer is needed: make PYTHON=python3.12 demo"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) "pip>=24" "setuptools>=70" wheel
+	@$(PIP) "$(TORCH)"
+	@SAM2_BUILD_CUDA=0 $(PIP) --no-deps --no-build-isolation "sam2==1.1.0"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/tests.done: $(VENV)/engine.done
+	@echo "Adding the test tools and Slicer's libraries"
+	@$(PIP) --editable ".[test]"
+	@$(PIP) --editable ".[scene]" || \
+	    echo "note: slicer-core has no build for this Python; the tests in Testing/scene are skipped"
+	@touch $@
+
+demo: setup
+	@echo "Running the demo: a simulated cine, five boundary clicks, one window"
+	@$(BIN)/samusa demo --out demo-output
+
+lint: $(VENV)/tests.done
+	@$(BIN)/ruff check SAMUSA Testing
+	@$(BIN)/ruff format --check SAMUSA Testing
+	@$(BIN)/lint-imports
+
+test: lint
+	@$(BIN)/python -m pytest
+
+test-heavy: lint
+	@$(BIN)/python -m pytest -m "heavy or not heavy"
+
+clean:
+	rm -rf $(VENV) demo-output
