@@ -1,0 +1,1 @@
+"""Reading clips and prompts, writing segmentations. Heavy libraries are imported on use."""

@@ -1,0 +1,340 @@
+"""Prompts as files: our own JSON, and Slicer Markups (.mrk.json).
+
+Our JSON (x = column, y = row, frame pixels, pixel centres at integers):
+
+    {"version": 1, "segments": [{"name": "lumen", "color": [255, 0, 0], "windows": [[0, 23]],
+      "frames": {"0": {"boundary": [[212.5, 190.0]], "include": [], "exclude": [],
+                       "box": [x0, y0, x1, y1], "mask": "lumen_0.png"}}}]}
+
+Only "version", "segments" and "name" are needed. "mask" is a PNG or NRRD image of the frame's
+size, its path relative to the JSON file; whatever is not 0 belongs to the mask.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from ..clip import Clip
+from ..errors import InvalidValue, SamusaError, UnreadableFile
+from ..prompts import FramePrompts, SegmentPrompts, Window
+from .atomic import atomic_write
+
+VERSION = 1
+_POINT_KINDS = ("boundary", "include", "exclude")
+_FILE_KEYS = {"version", "segments"}
+_SEGMENT_KEYS = {"name", "color", "windows", "frames"}
+_FRAME_KEYS = {*_POINT_KINDS, "box", "mask"}
+
+
+def read_prompts(path: str | os.PathLike, clip: Clip) -> list[SegmentPrompts]:
+    """Prompts of a JSON file or of a Slicer Markups file (.mrk.json), checked against the clip.
+
+    Markups: each list, line or curve becomes a segment of boundary points; a box ROI becomes a
+    box on the frame of its centre. Points are given in RAS or LPS mm. In a volume the nearest
+    slice is the frame. In a cine the frame is what the point's description (else its label)
+    states as "frame=12", else 0. A description that says "include" or "exclude" makes a region
+    point. Raises UnreadableFile (missing, not JSON) and InvalidValue (place and rule).
+    """
+    path = Path(path)
+    content = _load_json(path)
+    markups = isinstance(content, dict) and "markups" in content
+    try:
+        segments = _from_markups(content, path, clip) if markups else _from_ours(content, path)
+        names = [segment.name for segment in segments]
+        for name in names:
+            if names.count(name) > 1:
+                raise InvalidValue(f"there are {names.count(name)} segments {name!r}; rename them")
+        place = "markups" if markups else "segments"
+        for number, segment in enumerate(segments):
+            _check(segment, f"{place}[{number}]", clip)
+    except InvalidValue as error:
+        raise InvalidValue(f"{path}: {error}") from None
+    return segments
+
+
+def _check(segment: SegmentPrompts, place: str, clip: Clip) -> None:
+    """Raise InvalidValue, with the place in the file, unless the prompts fit the clip."""
+    for index, prompts in segment.frames.items():
+        try:
+            prompts.check(clip.frame_size)
+        except InvalidValue as error:
+            raise InvalidValue(f'{place}.frames["{index}"]: {error}') from None
+    try:
+        segment.check(len(clip), clip.frame_size)
+    except InvalidValue as error:
+        raise InvalidValue(f"{place}: {error}") from None
+
+
+def _load_json(path: Path):
+    def no_twice(pairs):
+        names = [name for name, _ in pairs]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InvalidValue(f"{path}: {twice!r} is there twice; merge or remove one")
+        return dict(pairs)
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UnreadableFile(f"{path} does not exist; check the name") from None
+    except UnicodeDecodeError:
+        raise UnreadableFile(f"{path} is not a text file; a JSON file is needed") from None
+    except OSError as error:
+        raise UnreadableFile(f"{path} cannot be read: {error.strerror or error}") from None
+    try:
+        return json.loads(text, object_pairs_hook=no_twice)
+    except json.JSONDecodeError as error:
+        raise UnreadableFile(
+            f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from None
+    except RecursionError:
+        raise UnreadableFile(f"{path} is not a prompts file: it is nested too deeply") from None
+
+
+def _need(value, type_, place: str, what: str):
+    """The value, or InvalidValue that names the place and what is needed there."""
+    if not isinstance(value, type_) or isinstance(value, bool):
+        shown = repr(value)
+        shown = shown if len(shown) <= 60 else shown[:57] + "..."
+        raise InvalidValue(f"{place} is {shown}; {what} is needed")
+    return value
+
+
+def _known(entry: dict, allowed: set[str], place: str) -> None:
+    unknown = sorted(set(entry) - allowed)
+    if unknown:
+        where = f"{place}.{unknown[0]}" if place else unknown[0]
+        raise InvalidValue(f"{where} is not known; known here: {', '.join(sorted(allowed))}")
+
+
+def _numbers(value, count: int, place: str, what: str) -> list[float]:
+    _need(value, list, place, what)
+    if len(value) != count:
+        raise InvalidValue(f"{place} has {len(value)} values; {what} is needed")
+    for number in value:
+        _need(number, (int, float), place, what)
+    return value
+
+
+def _from_ours(content, path: Path) -> list[SegmentPrompts]:
+    _need(content, dict, "the file", 'an object with "version" and "segments"')
+    _known(content, _FILE_KEYS, "")
+    version = content.get("version")
+    if version != VERSION or isinstance(version, bool):
+        raise InvalidValue(f"version is {version!r}; {VERSION} is needed")
+    segments = _need(content.get("segments"), list, "segments", "a list")
+    return [_segment(entry, f"segments[{n}]", path) for n, entry in enumerate(segments)]
+
+
+def _segment(entry, place: str, path: Path) -> SegmentPrompts:
+    _need(entry, dict, place, "an object")
+    _known(entry, _SEGMENT_KEYS, place)
+    name = _need(entry.get("name"), str, f"{place}.name", "a text")
+    color = entry.get("color", [255, 0, 0])
+    _numbers(color, 3, f"{place}.color", "[red, green, blue], whole numbers 0..255,")
+    windows = []
+    listed = [] if entry.get("windows") is None else entry["windows"]
+    _need(listed, list, f"{place}.windows", "a list of [start, end]")
+    for n, ends in enumerate(listed):
+        here = f"{place}.windows[{n}]"
+        _numbers(ends, 2, here, "[start, end], whole frame numbers,")
+        windows.append(_placed(here, Window, *ends))
+    frames = {}
+    listed = _need(entry.get("frames", {}), dict, f"{place}.frames", "an object of frames")
+    for key, prompts in listed.items():
+        here = f'{place}.frames["{key}"]'
+        if not re.fullmatch(r"0|[1-9][0-9]{0,8}", key):
+            raise InvalidValue(f"{here}: the key must be a frame number such as 12")
+        frames[int(key)] = _frame(prompts, here, path)
+    return _placed(place, SegmentPrompts, name, frames, tuple(windows), tuple(color))
+
+
+def _frame(entry, place: str, path: Path) -> FramePrompts:
+    _need(entry, dict, place, "an object")
+    _known(entry, _FRAME_KEYS, place)
+    values = {}
+    for kind in _POINT_KINDS:
+        points = [] if entry.get(kind) is None else entry[kind]
+        _need(points, list, f"{place}.{kind}", "a list of [x, y]")
+        for n, point in enumerate(points):
+            _numbers(point, 2, f"{place}.{kind}[{n}]", "[x, y]")
+        values[kind] = _placed(f"{place}.{kind}", np.array, points or np.zeros((0, 2)), float)
+    box = entry.get("box")
+    if box is not None:
+        values["box"] = _numbers(box, 4, f"{place}.box", "[x0, y0, x1, y1]")
+    mask = entry.get("mask")
+    if mask is not None:
+        _need(mask, str, f"{place}.mask", "the path of an image")
+        values["mask"] = _read_mask(path.parent / mask, f"{place}.mask")
+    return _placed(place, FramePrompts, **values)
+
+
+def _placed(place: str, make, *args, **kwargs):
+    """make(...), its InvalidValue preceded by the place."""
+    try:
+        return make(*args, **kwargs)
+    except InvalidValue as error:
+        raise InvalidValue(f"{place}: {error}") from None
+    except (ValueError, OverflowError) as error:
+        raise InvalidValue(f"{place}: {error}") from None
+
+
+def _read_mask(path: Path, place: str) -> np.ndarray:
+    """(H, W) bool of a PNG (or other) image or of an NRRD of one slice."""
+    try:
+        if path.name.lower().endswith((".nrrd", ".nhdr")):
+            from .nrrd_file import read_nrrd
+
+            if not path.is_file():
+                raise UnreadableFile(f"{path} does not exist; check the name")
+            data, _ = read_nrrd(path)
+            if data.ndim == 3 and 1 in data.shape:
+                data = data.take(0, axis=max(a for a in range(3) if data.shape[a] == 1))
+            mask = data.T
+        else:
+            from .image_folder import image_labels
+
+            mask = image_labels(path)
+    except SamusaError as error:
+        raise UnreadableFile(f"{place}: {error}") from None
+    if mask.ndim != 2:
+        raise InvalidValue(f"{place}: {path} has {mask.ndim} axes; an image of one frame is needed")
+    return mask != 0
+
+
+def write_prompts(path: str | os.PathLike, segments: Sequence[SegmentPrompts]) -> None:
+    """Write our JSON; mask prompts become PNG files beside it. All files appear, or none.
+
+    Raises CannotWrite.
+    """
+    from PIL import Image
+
+    path = Path(path)
+    stem = path.name.removesuffix(".json")
+    entries = []
+    with ExitStack() as files:
+        # Entered first, so put in place last: the JSON never names a mask that is not there.
+        temporary = files.enter_context(atomic_write(path))
+        for number, segment in enumerate(segments):
+            frames = {}
+            for index, prompts in segment.frames.items():
+                frame = {kind: getattr(prompts, kind).tolist() for kind in _POINT_KINDS}
+                frame["box"] = None if prompts.box is None else prompts.box.tolist()
+                frame["mask"] = None
+                if prompts.mask is not None:
+                    frame["mask"] = f"{stem}.segment{number}.frame{index}.png"
+                    image = files.enter_context(atomic_write(path.with_name(frame["mask"])))
+                    with open(image, "wb") as out:
+                        Image.fromarray(prompts.mask.astype(np.uint8) * 255).save(out, "PNG")
+                frames[str(index)] = frame
+            windows = [[window.start, window.end] for window in segment.windows]
+            entries.append(
+                {
+                    "name": segment.name,
+                    "color": list(segment.color),
+                    "windows": windows,
+                    "frames": frames,
+                }
+            )
+        content = {"version": VERSION, "segments": entries}
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _from_markups(content: dict, path: Path, clip: Clip) -> list[SegmentPrompts]:
+    listed = _need(content["markups"], list, "markups", "a list")
+    stem = re.sub(r"(\.mrk)?\.json$", "", path.name, flags=re.IGNORECASE)
+    segments = []
+    for number, markup in enumerate(listed):
+        place = f"markups[{number}]"
+        _need(markup, dict, place, "an object")
+        # A file of Slicer holds one markup, and most often only the file's name says which.
+        name = markup.get("name") or (stem if len(listed) == 1 else f"{stem} {number + 1}")
+        _need(name, str, f"{place}.name", "a text")
+        system = markup.get("coordinateSystem", "LPS")
+        if system not in ("LPS", "RAS"):
+            raise InvalidValue(f"{place}.coordinateSystem is {system!r}; LPS or RAS is needed")
+        to_ras = np.array([-1.0, -1.0, 1.0] if system == "LPS" else [1.0, 1.0, 1.0])
+        kind = markup.get("type", "Fiducial")
+        if kind == "ROI":
+            frames = _roi(markup, place, to_ras, clip)
+        elif kind in ("Fiducial", "Line", "Curve", "ClosedCurve"):
+            frames = _control_points(markup, place, to_ras, clip)
+        else:
+            raise InvalidValue(
+                f"{place}.type is {kind!r}; Fiducial, Line, Curve, ClosedCurve or ROI can be used"
+            )
+        segments.append(_placed(place, SegmentPrompts, name, frames, (), _markup_color(markup)))
+    return segments
+
+
+def _control_points(markup, place: str, to_ras, clip: Clip) -> dict[int, FramePrompts]:
+    collected: dict[int, dict[str, list]] = {}
+    points = _need(markup.get("controlPoints", []), list, f"{place}.controlPoints", "a list")
+    for number, point in enumerate(points):
+        here = f"{place}.controlPoints[{number}]"
+        _need(point, dict, here, "an object")
+        if point.get("positionStatus", "defined") != "defined":
+            continue
+        position = _numbers(point.get("position"), 3, f"{here}.position", "[x, y, z]")
+        texts = [str(point.get(key) or "") for key in ("description", "label")]
+        words = set(re.findall(r"[a-z]+", texts[0].lower()))
+        kind = next((k for k in ("include", "exclude") if k in words), "boundary")
+        stated = next(filter(None, (re.search(r"\bframe\s*=\s*(\d+)", t) for t in texts)), None)
+        stated = int(stated.group(1)) if stated else None
+        x, y, frame = _on_frame(np.array(position, float) * to_ras, stated, here, clip)
+        collected.setdefault(frame, {}).setdefault(kind, []).append([x, y])
+    return {frame: _placed(place, FramePrompts, **kinds) for frame, kinds in collected.items()}
+
+
+def _on_frame(ras, stated: int | None, place: str, clip: Clip) -> tuple[float, float, int]:
+    """(x, y, frame) of a point in space."""
+    if not np.isfinite(ras).all():
+        raise InvalidValue(f"{place}.position is {ras.tolist()}; finite numbers are needed")
+    x, y, t = (float(v) for v in clip.geometry.points_from_ras(ras)[0])
+    if clip.geometry.kind == "volume":
+        if not -0.5 <= t <= len(clip) - 0.5:
+            raise InvalidValue(
+                f"{place} lies at slice {t:.1f}; the volume has slices 0..{len(clip) - 1}"
+            )
+        return x, y, min(max(int(np.floor(t + 0.5)), 0), len(clip) - 1)
+    frame = stated or 0
+    # Seen as a stack of images in Slicer, frame n lies n steps along the third axis.
+    if min(abs(t), abs(t - frame)) > 0.5:
+        raise InvalidValue(
+            f"{place} lies {t:.1f} voxels off the image plane; place it on the image, with "
+            '"frame=12" in its description for frame 12'
+        )
+    return x, y, frame
+
+
+def _roi(markup, place: str, to_ras, clip: Clip) -> dict[int, FramePrompts]:
+    """A box around the ROI's outline, on the frame of its centre."""
+    center = np.array(_numbers(markup.get("center"), 3, f"{place}.center", "[x, y, z]"), float)
+    size = np.array(_numbers(markup.get("size"), 3, f"{place}.size", "three lengths"), float)
+    turned = markup.get("orientation", [1, 0, 0, 0, 1, 0, 0, 0, 1])
+    turned = np.array(_numbers(turned, 9, f"{place}.orientation", "nine numbers"), float)
+    stated = re.search(r"\bframe\s*=\s*(\d+)", str(markup.get("description") or ""))
+    stated = int(stated.group(1)) if stated else None
+    _, _, frame = _on_frame(center * to_ras, stated, f"{place}.center", clip)
+    corners = np.array(np.meshgrid(*[[-0.5, 0.5]] * 3)).reshape(3, 8) * size[:, None]
+    corners = (center[:, None] + turned.reshape(3, 3) @ corners).T * to_ras
+    xy = clip.geometry.points_from_ras(corners)[:, :2]
+    box = [*xy.min(axis=0), *xy.max(axis=0)]
+    return {frame: _placed(place, FramePrompts, box=box)}
+
+
+def _markup_color(markup: dict) -> tuple[int, int, int]:
+    display = markup.get("display")
+    color = display.get("selectedColor") if isinstance(display, dict) else None
+    try:
+        values = [min(max(round(float(value) * 255), 0), 255) for value in color]
+    except (TypeError, ValueError, OverflowError):
+        values = []
+    return tuple(values) if len(values) == 3 else (255, 0, 0)
