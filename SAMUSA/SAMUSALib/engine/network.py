@@ -1,0 +1,380 @@
+"""The network: SAM2 from the `sam2` package, extended by boundary points, presence bypass and
+shape priors.
+
+Sources: SAM 2 (Ravi et al. 2024, arXiv 2408.00714); boundary points and temporal windows: SAMUSA
+(Podvin et al.). The shape prior is ours: with exact clicks a spline through them is already a
+strong guess, so the network learns what to change about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from sam2.modeling.backbones.hieradet import Hiera
+from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
+from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
+from sam2.modeling.memory_encoder import CXBlock, Fuser, MaskDownSampler, MemoryEncoder
+from sam2.modeling.position_encoding import PositionEmbeddingSine
+from sam2.modeling.sam.mask_decoder import MaskDecoder
+from sam2.modeling.sam.prompt_encoder import PromptEncoder
+from sam2.modeling.sam.transformer import RoPEAttention
+from sam2.modeling.sam2_base import SAM2Base
+from torch import Tensor, nn
+
+from .architectures import Architecture
+
+EXCLUDE, INCLUDE, BOX_START, BOX_END, BOUNDARY = 0, 1, 2, 3, 4
+NO_POINT = -1
+PRESENT = 10.0  # presence logit inside a window: sigmoid(10) = 0.99995
+
+# The shape prior is PRIOR_HEIGHT * tanh(d / PRIOR_REACH) logits at d network pixels from the
+# outline: steep at the outline (0.375 logits a pixel), bounded far from it so that the network
+# can overrule a wrong curve.
+PRIOR_HEIGHT = 6.0
+PRIOR_REACH = 16.0
+CLICK_REACH = 10.0  # network pixels around a boundary click in which the prior can be trusted
+
+
+def shape_prior(distance: Tensor) -> Tensor:
+    """Signed distance to an outline, network pixels, positive inside -> prior mask logits."""
+    return PRIOR_HEIGHT * torch.tanh(distance / PRIOR_REACH)
+
+
+class BoundaryPromptEncoder(PromptEncoder):
+    """SAM2's prompt encoder with a fifth point embedding, for points on the boundary."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.boundary_embedding = nn.Embedding(1, self.embed_dim)
+
+    def _embed_points(self, points: Tensor, labels: Tensor, pad: bool) -> Tensor:
+        embedding = super()._embed_points(points, labels, pad)
+        on_boundary = labels == BOUNDARY
+        if pad:
+            on_boundary = F.pad(on_boundary, (0, 1), value=False)
+        return embedding + on_boundary[..., None] * self.boundary_embedding.weight
+
+
+class PresenceMaskDecoder(MaskDecoder):
+    """SAM2's mask decoder whose object score can be bypassed (temporal windows)."""
+
+    presence_bypassed = False
+    score: Tensor | None = None  # the head's own answer at the last call, bypassed or not
+
+    def forward(self, *args, **kwargs):
+        masks, ious, tokens, presence = super().forward(*args, **kwargs)
+        self.score = presence
+        if self.presence_bypassed:
+            presence = torch.full_like(presence, PRESENT)
+        return masks, ious, tokens, presence
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Image features of one or more network inputs: finest first, as SAM2's decoder wants them.
+
+    levels: (B, C/8, S/4, S/4), (B, C/4, S/8, S/8), (B, C, S/16, S/16).
+    """
+
+    levels: tuple[Tensor, ...]
+
+    def __getitem__(self, index: int) -> Embedding:
+        return Embedding(tuple(level[index : index + 1] for level in self.levels))
+
+    @property
+    def nbytes(self) -> int:
+        return sum(level.numel() * level.element_size() for level in self.levels)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What the heads say about a batch of inputs.
+
+    logits: (B, 1, S/4, S/4) mask logits without the prior; prior: (B, 1, h, w) prior logits or
+    None; iou, presence: (B,); pointer: (B, C) object pointer.
+    """
+
+    logits: Tensor
+    prior: Tensor | None
+    iou: Tensor
+    presence: Tensor
+    pointer: Tensor
+
+    def full_logits(self, size: int) -> Tensor:
+        """(B, 1, size, size) mask logits, prior included."""
+        logits = _resize(self.logits, size)
+        return logits if self.prior is None else logits + _resize(self.prior, size)
+
+
+def _resize(maps: Tensor, size: int) -> Tensor:
+    if maps.shape[-2:] == (size, size):
+        return maps
+    return F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
+
+
+class SamusaNetwork(SAM2Base):
+    """SAM2 with boundary points, presence bypass and shape priors; see `Architecture`.
+
+    State dict keys and shapes are SAM2's own, plus `sam_prompt_encoder.boundary_embedding` and
+    `click_gate` where the architecture has them.
+    """
+
+    def __init__(self, architecture: Architecture):
+        a = architecture
+        self.architecture = a
+        newer = a.release == "2.1"
+        super().__init__(
+            image_encoder=_image_encoder(a),
+            memory_attention=_memory_attention(a),
+            memory_encoder=_memory_encoder(a),
+            num_maskmem=a.num_maskmem,
+            image_size=a.image_size,
+            sigmoid_scale_for_mem_enc=20.0,
+            sigmoid_bias_for_mem_enc=-10.0,
+            binarize_mask_from_pts_for_mem_enc=True,
+            use_mask_input_as_output_without_sam=True,
+            directly_add_no_mem_embed=True,
+            use_high_res_features_in_sam=True,
+            multimask_output_in_sam=a.multimask,
+            multimask_min_pt_num=0,
+            multimask_max_pt_num=1,
+            multimask_output_for_tracking=a.multimask,
+            use_multimask_token_for_obj_ptr=a.multimask,
+            iou_prediction_use_sigmoid=True,
+            use_obj_ptrs_in_encoder=True,
+            add_tpos_enc_to_obj_ptrs=newer,
+            proj_tpos_enc_in_obj_ptrs=newer,
+            use_signed_tpos_enc_to_obj_ptrs=newer,
+            only_obj_ptrs_in_the_past_for_eval=True,
+            pred_obj_scores=True,
+            pred_obj_scores_mlp=True,
+            fixed_no_obj_ptr=True,
+            use_mlp_for_obj_ptr_proj=True,
+            no_obj_embed_spatial=newer,
+            sam_mask_decoder_extra_args={
+                "dynamic_multimask_via_stability": a.multimask,
+                "dynamic_multimask_stability_delta": 0.05,
+                "dynamic_multimask_stability_thresh": 0.98,
+            },
+        )
+        if a.primed:
+            # How much of the network's change is held back at a boundary click: sigmoid of the
+            # first value; the second scales the reach.
+            self.click_gate = nn.Parameter(torch.tensor([0.0, 0.0]))
+            # An untrained network must equal its prior: the mask heads start at nothing.
+            for head in self.sam_mask_decoder.output_hypernetworks_mlps:
+                nn.init.zeros_(head.layers[-1].weight)
+                nn.init.zeros_(head.layers[-1].bias)
+        self.register_buffer("pixel_mean", torch.tensor(a.pixel_mean).view(3, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(a.pixel_std).view(3, 1, 1), False)
+
+    def _build_sam_heads(self):
+        super()._build_sam_heads()
+        if self.architecture.boundary_points:
+            plain = self.sam_prompt_encoder
+            self.sam_prompt_encoder = BoundaryPromptEncoder(
+                embed_dim=plain.embed_dim,
+                image_embedding_size=plain.image_embedding_size,
+                input_image_size=plain.input_image_size,
+                mask_in_chans=16,
+            )
+        self.sam_mask_decoder.__class__ = PresenceMaskDecoder
+
+    @contextmanager
+    def presence_bypass(self, bypassed: bool = True) -> Iterator[None]:
+        """Inside a temporal window the structure is visible by the annotator's word: the object
+        score head is not asked (SAMUSA, temporal points)."""
+        before = self.sam_mask_decoder.presence_bypassed
+        self.sam_mask_decoder.presence_bypassed = bypassed
+        try:
+            yield
+        finally:
+            self.sam_mask_decoder.presence_bypassed = before
+
+    def embed(self, images: Tensor) -> Embedding:
+        """(B, 3, S, S) float RGB in 0..1 -> image features."""
+        features = self.forward_image((images - self.pixel_mean) / self.pixel_std)
+        return Embedding(tuple(features["backbone_fpn"]))
+
+    def without_memory(self, embedding: Embedding) -> Tensor:
+        """(B, C, S/16, S/16) features of a frame that no other frame conditions."""
+        return embedding.levels[-1] + self.no_mem_embed.view(1, -1, 1, 1)
+
+    def decode(
+        self,
+        embedding: Embedding,
+        features: Tensor,
+        points: tuple[Tensor, Tensor] | None = None,
+        mask: Tensor | None = None,
+        multimask: bool | None = None,
+        initial: bool = True,
+    ) -> Decoded:
+        """Prompt encoder and mask decoder.
+
+        features: (B, C, S/16, S/16) from `without_memory` or `with_memory`.
+        points: coordinates (B, N, 2), x and y in network input pixels (pixel centres at
+        integers), and labels (B, N). mask: (B, 1, h, w) logits, a mask prompt; where the
+        architecture is primed it is the prior too. multimask: three candidates of which the best
+        is kept; None leaves it to SAM2's rule (one click or none).
+        """
+        point_inputs = None
+        if points is not None:
+            point_inputs = {"point_coords": points[0], "point_labels": points[1].to(torch.int32)}
+        if multimask is None:
+            multimask = self._use_multimask(initial, point_inputs)
+        low_multi, _, ious, low, _, pointer, presence = self._forward_sam_heads(
+            backbone_features=features,
+            point_inputs=point_inputs,
+            mask_inputs=mask,
+            high_res_features=list(embedding.levels[:-1]),
+            multimask_output=multimask,
+        )
+        prior = None
+        if self.architecture.primed and mask is not None:
+            prior = mask
+            low = low * self._freedom(points, low.shape[-1])
+        if self.training:
+            # A structure missed by the score must still be learned by the mask: training runs
+            # bypassed and the score's own answer goes to its loss.
+            presence = self.sam_mask_decoder.score
+        return Decoded(low, prior, ious.max(dim=1).values, presence[:, 0], pointer)
+
+    def _freedom(self, points: tuple[Tensor, Tensor] | None, size: int) -> Tensor | float:
+        """(B, 1, size, size) in 0..1: how far the network may leave its prior. At a boundary
+        click the outline is known, so the change is held back there."""
+        if points is None or not (points[1] == BOUNDARY).any():
+            return 1.0
+        coords, labels = points
+        step = self.image_size / size
+        centres = (torch.arange(size, device=coords.device) + 0.5) * step - 0.5
+        dx = centres.view(1, 1, 1, size) - coords[:, :, 0, None, None]
+        dy = centres.view(1, 1, size, 1) - coords[:, :, 1, None, None]
+        squared = dx.square() + dy.square()
+        squared = squared.masked_fill((labels != BOUNDARY)[..., None, None], torch.inf)
+        nearest = squared.amin(dim=1, keepdim=True)
+        strength, reach = self.click_gate.sigmoid()[0], CLICK_REACH * self.click_gate.exp()[1]
+        return 1 - strength * torch.exp(-nearest / (2 * reach.square()))
+
+    def with_memory(
+        self,
+        embedding: Embedding,
+        frame: int,
+        memory: dict,
+        clip_length: int,
+        backward: bool,
+    ) -> Tensor:
+        """(B, C, S/16, S/16) features of a frame conditioned on the memory of other frames.
+
+        memory: SAM2's dictionary of `cond_frame_outputs` and `non_cond_frame_outputs`, each frame
+        index -> the value that `remember` gave.
+        """
+        top = embedding.levels[-1]
+        position = self.image_encoder.neck.position_encoding(top)
+        return self._prepare_memory_conditioned_features(
+            frame_idx=frame,
+            is_init_cond_frame=False,
+            current_vision_feats=[top.flatten(2).permute(2, 0, 1)],
+            current_vision_pos_embeds=[position.flatten(2).permute(2, 0, 1)],
+            feat_sizes=[tuple(top.shape[-2:])],
+            output_dict=memory,
+            num_frames=clip_length,
+            track_in_reverse=backward,
+        )
+
+    def remember(
+        self,
+        embedding: Embedding,
+        logits: Tensor,
+        pointer: Tensor,
+        presence: Tensor,
+        prompted: bool,
+    ) -> dict:
+        """Encode a frame and its mask logits (B, 1, S, S) into a memory of that frame.
+
+        prompted: the mask comes from the annotator's prompts (it is binarised, as in SAM2's
+        predictor). Features are kept in bfloat16, as SAM2's predictor keeps them.
+        """
+        top = embedding.levels[-1]
+        features, position = self._encode_new_memory(
+            current_vision_feats=[top.flatten(2).permute(2, 0, 1)],
+            feat_sizes=[tuple(top.shape[-2:])],
+            pred_masks_high_res=logits,
+            object_score_logits=presence[:, None],
+            is_mask_from_pts=prompted,
+        )
+        if not self.training:
+            features = features.to(torch.bfloat16)
+        return {"maskmem_features": features, "maskmem_pos_enc": position, "obj_ptr": pointer}
+
+    def adopt(self, embedding: Embedding, mask: Tensor) -> Decoded:
+        """A given mask (B, 1, S, S) of 0 and 1 as this frame's result: what a mask prompt or a
+        locked frame contributes to the memory."""
+        features = embedding.levels[-1]
+        _, high, ious, low, _, pointer, presence = self._use_mask_as_output(
+            features, list(embedding.levels[:-1]), mask
+        )
+        return Decoded(low, None, ious[:, 0], presence[:, 0], pointer)
+
+
+def _image_encoder(a: Architecture) -> ImageEncoder:
+    trunk = Hiera(
+        embed_dim=a.embed_dim,
+        num_heads=a.num_heads,
+        stages=a.stages,
+        global_att_blocks=a.global_att_blocks,
+        window_pos_embed_bkg_spatial_size=a.window_pos_embed_bkg_spatial_size,
+        window_spec=a.window_spec,
+    )
+    neck = FpnNeck(
+        position_encoding=PositionEmbeddingSine(
+            num_pos_feats=a.hidden_dim, image_size=a.image_size
+        ),
+        d_model=a.hidden_dim,
+        backbone_channel_list=trunk.channel_list,
+        fpn_top_down_levels=[2, 3],
+        fpn_interp_model="nearest",
+    )
+    return ImageEncoder(trunk=trunk, neck=neck, scalp=1)
+
+
+def _memory_attention(a: Architecture) -> MemoryAttention:
+    side = a.image_size // 16
+    shared = {
+        "rope_theta": 10000.0,
+        "feat_sizes": (side, side),
+        "embedding_dim": a.hidden_dim,
+        "num_heads": 1,
+        "downsample_rate": 1,
+        "dropout": 0.1,
+    }
+    layer = MemoryAttentionLayer(
+        activation="relu",
+        dim_feedforward=a.memory_feedforward,
+        dropout=0.1,
+        pos_enc_at_attn=False,
+        self_attention=RoPEAttention(**shared),
+        d_model=a.hidden_dim,
+        pos_enc_at_cross_attn_keys=True,
+        pos_enc_at_cross_attn_queries=False,
+        cross_attention=RoPEAttention(rope_k_repeat=True, kv_in_dim=a.memory_dim, **shared),
+    )
+    return MemoryAttention(a.hidden_dim, True, layer, a.memory_layers)
+
+
+def _memory_encoder(a: Architecture) -> MemoryEncoder:
+    block = CXBlock(
+        dim=a.hidden_dim, kernel_size=7, padding=3, layer_scale_init_value=1e-6, use_dwconv=True
+    )
+    return MemoryEncoder(
+        out_dim=a.memory_dim,
+        mask_downsampler=MaskDownSampler(
+            embed_dim=a.hidden_dim, kernel_size=3, stride=2, padding=1
+        ),
+        fuser=Fuser(block, num_layers=2),
+        position_encoding=PositionEmbeddingSine(num_pos_feats=a.memory_dim),
+        in_dim=a.hidden_dim,
+    )

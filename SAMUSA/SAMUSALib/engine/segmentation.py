@@ -1,0 +1,244 @@
+"""Frame segmentation: prompts on one frame in, a mask at the frame's own resolution out."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InvalidValue
+from ..masks import bounding_box
+from ..prompts import FramePrompts
+from .cache import EmbeddingCache
+from .models import Model
+from .network import (
+    BOUNDARY,
+    BOX_END,
+    BOX_START,
+    EXCLUDE,
+    INCLUDE,
+    Decoded,
+    Embedding,
+    shape_prior,
+)
+from .spline import signed_distance, spline_contour, spline_mask
+from .views import ZOOM, ZOOM_TWO_CLICKS, View, resize
+
+OUTSIDE = -32.0  # logit where the view does not reach: surely not the structure
+SMALLEST_FRAME = 8  # pixels a side
+
+
+@dataclass(frozen=True, eq=False)
+class FrameResult:
+    """mask (H, W) bool; logits (H, W) float32, mask = logits > 0; confidence: predicted IoU 0..1.
+
+    view: what the network saw. low_logits: (1, 1, S/4, S/4), fed back at the next refinement.
+    """
+
+    mask: np.ndarray
+    logits: np.ndarray
+    confidence: float
+    view: View
+    low_logits: Tensor
+
+
+def check_frame_size(frame_size: tuple[int, int]) -> None:
+    """Raises InvalidValue for a frame too small to show anything."""
+    if min(frame_size) < SMALLEST_FRAME:
+        raise InvalidValue(
+            f"the frame has {frame_size[1]} x {frame_size[0]} pixels; "
+            f"at least {SMALLEST_FRAME} x {SMALLEST_FRAME} are needed"
+        )
+
+
+def adapt_prompts(prompts: FramePrompts, kinds: tuple[str, ...], frame_size) -> FramePrompts:
+    """The one adapter for models without boundary training: boundary points become prompts that
+    SAM2 knows, the box of the curve through them and a click at its innermost point."""
+    if "boundary" in kinds or len(prompts.boundary) == 0:
+        return prompts
+    inside = spline_mask(prompts.boundary, frame_size)
+    box, include = prompts.box, prompts.include
+    if inside.any():
+        contour = spline_contour(prompts.boundary)
+        if box is None:
+            limit = np.array([frame_size[1], frame_size[0]]) - 0.5
+            box = np.concatenate(
+                [np.maximum(contour.min(axis=0), -0.5), np.minimum(contour.max(axis=0), limit)]
+            )
+        if len(include) == 0:
+            y, x = np.unravel_index(np.argmax(signed_distance(inside)), inside.shape)
+            include = np.array([[x, y]], dtype=np.float64)
+    elif len(include) == 0 and box is None:
+        include = prompts.boundary
+    return replace(prompts, boundary=None, include=include, box=box)
+
+
+class FrameSegmenter:
+    """Segments frames with a model; embeddings are cached by (key, view)."""
+
+    def __init__(self, model: Model, cache: EmbeddingCache | None = None):
+        self.model = model
+        self.cache = cache if cache is not None else EmbeddingCache()
+
+    def segment(
+        self,
+        frame: np.ndarray,
+        prompts: FramePrompts,
+        previous: FrameResult | None = None,
+        key: Hashable | None = None,
+    ) -> FrameResult:
+        """Segment one structure on one frame.
+
+        frame: uint8, (H, W) or (H, W, 3). previous: the result before the newest click; its
+        logits refine the next. key: names the frame, so that its embedding is kept between
+        clicks; None computes it anew. Raises InvalidValue for an empty prompt set, a prompt
+        outside the frame or a frame under 8 x 8 pixels.
+        """
+        frame_size = frame.shape[:2]
+        check_frame_size(frame_size)
+        if prompts.is_empty:
+            raise InvalidValue("no prompt: give a boundary point, a click, a box or a mask")
+        prompts.check(frame_size)
+        prompts = self.adapted(prompts, frame_size)
+        view = self.choose_view(prompts, frame_size, previous)
+        with torch.inference_mode(), self.model.network.presence_bypass():
+            embedding = self.embed(frame, view, key)
+            decoded, distance = self.decode(embedding, prompts, view, frame_size, previous)
+            logits = frame_logits(decoded, view, distance, frame_size)
+        return FrameResult(
+            logits > 0, logits, float(decoded.iou[0].clamp(0, 1)), view, decoded.logits
+        )
+
+    def adapted(self, prompts: FramePrompts, frame_size: tuple[int, int]) -> FramePrompts:
+        """The prompts in the kinds that this model was trained for."""
+        return adapt_prompts(prompts, self.model.info.prompts, frame_size)
+
+    def embed(self, frame: np.ndarray, view: View, key: Hashable | None = None) -> Embedding:
+        """Image features of a view of a frame, from the cache where they are."""
+
+        def compute() -> Embedding:
+            image = view.network_input(frame, self.model.info.input_size)
+            return self.model.network.embed(image[None].to(self.model.device))
+
+        return compute() if key is None else self.cache.get_or((key, view), compute)
+
+    def choose_view(
+        self, prompts: FramePrompts, frame_size, previous: FrameResult | None = None
+    ) -> View:
+        """The whole frame for a model that does not zoom; else a square around the prompts, or
+        the one before while it still suits, so that its embedding is reused."""
+        if not self.model.info.architecture.zoom:
+            return View.whole(frame_size)
+        extent, zoom = _extent(prompts, previous)
+        if extent is None:
+            return View.square(frame_size)
+        wanted = View.around(extent, frame_size, zoom)
+        if previous is not None and previous.view.suits(extent, wanted):
+            return previous.view
+        return wanted
+
+    def decode(
+        self,
+        embedding: Embedding,
+        prompts: FramePrompts,
+        view: View,
+        frame_size: tuple[int, int],
+        previous: FrameResult | None = None,
+        features: Tensor | None = None,
+    ) -> tuple[Decoded, np.ndarray | None]:
+        """Prompt encoder and mask decoder.
+
+        features: memory-conditioned features; None where no other frame conditions this one.
+        Returns what was decoded and the prior's signed distance on the view, (height, width)
+        frame pixels, or None.
+        """
+        network, size = self.model.network, self.model.info.input_size
+        points = self._points(prompts, view)
+        distance = mask = None
+        if self.model.info.architecture.primed:
+            shape = _prior_shape(prompts, frame_size, previous)
+            if shape is not None:
+                distance = signed_distance(view.cut(shape))
+                mask = self.prior(distance, view)
+        elif prompts.mask is not None:
+            shape = torch.from_numpy(view.cut(prompts.mask).astype(np.float32))[None, None]
+            mask = resize(shape.to(self.model.device), size // 4, size // 4) * 20 - 10
+        elif previous is not None and previous.view == view:
+            mask = previous.low_logits.clamp(-32, 32)
+        if features is None:
+            features = network.without_memory(embedding)
+        return network.decode(embedding, features, points, mask), distance
+
+    def prior(self, distance: np.ndarray, view: View) -> Tensor:
+        """Signed distance on a view, frame pixels -> (1, 1, S, S) prior logits."""
+        size = self.model.info.input_size
+        scaled = torch.from_numpy(distance * (size / view.width))[None, None]
+        return shape_prior(resize(scaled.to(self.model.device), size, size))
+
+    def _points(self, prompts: FramePrompts, view: View) -> tuple[Tensor, Tensor] | None:
+        """Box corners first, then points, as SAM2 was trained. (1, N, 2), (1, N) or None."""
+        groups = [(prompts.box, BOX_START)] if prompts.box is not None else []
+        groups += [
+            (prompts.include, INCLUDE),
+            (prompts.exclude, EXCLUDE),
+            (prompts.boundary, BOUNDARY),
+        ]
+        coords, labels = [], []
+        for xy, label in groups:
+            xy = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+            coords.append(view.to_network(xy, self.model.info.input_size))
+            labels += [BOX_START, BOX_END] if label == BOX_START else [label] * len(xy)
+        if not labels:
+            return None
+        device = self.model.device
+        return (
+            torch.from_numpy(np.concatenate(coords).astype(np.float32))[None].to(device),
+            torch.tensor([labels], dtype=torch.int32, device=device),
+        )
+
+
+def _extent(prompts: FramePrompts, previous: FrameResult | None):
+    """What the view is about: (x0, y0, x1, y1) frame pixels or None, and the zoom for it."""
+    if prompts.mask is not None and prompts.mask.any():
+        return bounding_box(prompts.mask), ZOOM
+    if prompts.box is not None:
+        return tuple(prompts.box), ZOOM
+    if len(prompts.boundary) >= 2:
+        low, high = prompts.boundary.min(axis=0), prompts.boundary.max(axis=0)
+        return (*low, *high), ZOOM if len(prompts.boundary) > 2 else ZOOM_TWO_CLICKS
+    if previous is not None and previous.mask.any():
+        return bounding_box(previous.mask), ZOOM
+    return None, ZOOM
+
+
+def _prior_shape(prompts: FramePrompts, frame_size, previous: FrameResult | None):
+    """(H, W) bool that primes the network: the curve through the boundary points, else the mask
+    prompt, else the mask before; None where there is none."""
+    shape = spline_mask(prompts.boundary, frame_size)
+    if shape.any():
+        return shape
+    if prompts.mask is not None and prompts.mask.any():
+        return prompts.mask
+    if previous is not None and previous.mask.any():
+        return previous.mask
+    return None
+
+
+def frame_logits(
+    decoded: Decoded, view: View, distance: np.ndarray | None, frame_size: tuple[int, int]
+) -> np.ndarray:
+    """Decoded logits -> (H, W) float32 at the frame's resolution.
+
+    The prior is added at that resolution, so that a network that changes nothing gives exactly
+    its prior. distance: see `FrameSegmenter.decode`.
+    """
+    logits = torch.nn.functional.interpolate(
+        decoded.logits.float(), (view.height, view.width), mode="bilinear", align_corners=False
+    )[0, 0]
+    if distance is not None:
+        network_pixels = 4 * decoded.logits.shape[-1] / view.width
+        logits = logits + shape_prior(torch.from_numpy(distance).to(logits) * network_pixels)
+    return view.paste(logits.float().cpu().numpy(), frame_size, np.float32(OUTSIDE))
