@@ -1,0 +1,196 @@
+"""Training samples: augmented network inputs with their truth, from labelled images and clips.
+
+A sample is what the network sees: a view of SIZE x SIZE pixels, the truth on the same grid and
+the first two boundary clicks, which also decided the view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
+
+from ..engine.views import MIN_VIEW, ZOOM, ZOOM_TWO_CLICKS
+from .clicks import border, next_boundary_click
+
+
+@dataclass(frozen=True)
+class LabelledClip:
+    """Frames (T, H, W) uint8 grey and one structure's masks (T, H, W) bool; T = 1 for an image.
+
+    moving: False for a single image that may be animated into a clip by a drifting view.
+    """
+
+    frames: np.ndarray
+    masks: np.ndarray
+
+    @property
+    def moving(self) -> bool:
+        return len(self.frames) > 1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """images (T, S, S) float32 in 0..1, truth (T, S, S) bool, clicks (2, 2) on the first frame in
+    network pixels, jitter: standard deviation of a human click, network pixels."""
+
+    images: np.ndarray
+    truth: np.ndarray
+    clicks: np.ndarray
+    jitter: float
+
+
+def draw_sample(
+    clip: LabelledClip, frames: int, size: int, rng: np.random.Generator
+) -> Sample | None:
+    """An augmented sample of `frames` frames, or None if the drawn view shows no structure.
+
+    Human error: half of the samples have exact clicks, the rest a standard deviation of up to
+    4 % of the root of the area.
+    """
+    chosen = _choose_frames(clip, frames, rng)
+    first = clip.masks[chosen[0]]
+    outline = border(first)
+    if len(outline) == 0:
+        return None
+    spread = 0.0 if rng.random() < 0.5 else rng.uniform(0.01, 0.04) * np.sqrt(first.sum())
+    clicks = np.empty((0, 2))
+    for _ in range(2):
+        clicks = np.vstack([clicks, next_boundary_click(outline, clicks, None, rng)])
+    clicks = clicks + rng.normal(0, spread, clicks.shape)
+    to_frame = _view_affine(outline if frames > 1 else clicks, first.shape, size, frames, rng)
+    images, truth = [], []
+    drift = _Drift(rng, frames, moving=clip.moving)
+    for step, index in enumerate(chosen):
+        affine = to_frame @ drift.at(step, size)
+        images.append(_warp(clip.frames[index].astype(np.float32) / 255.0, affine, size))
+        truth.append(_warp(clip.masks[index].astype(np.float32), affine, size) > 0.5)
+    if truth[0].sum() < 30:
+        return None
+    from_frame = np.linalg.inv(to_frame)
+    clicks = clicks @ from_frame[:2, :2].T + from_frame[:2, 2]
+    scale = np.sqrt(abs(np.linalg.det(from_frame[:2, :2])))
+    images = _augment_intensity(np.stack(images), rng)
+    return Sample(images, np.stack(truth), clicks, float(spread * scale))
+
+
+def _choose_frames(clip: LabelledClip, frames: int, rng: np.random.Generator) -> list[int]:
+    count = len(clip.frames)
+    if count == 1:
+        return [0] * frames
+    visible = np.flatnonzero(clip.masks.any(axis=(1, 2)))
+    start = int(rng.choice(visible))
+    step = int(rng.choice([1, 2, 3], p=[0.6, 0.25, 0.15])) * (1 if rng.random() < 0.5 else -1)
+    chosen = start + step * np.arange(frames)
+    if chosen[-1] < 0 or chosen[-1] >= count:
+        chosen = start - step * np.arange(frames)
+    return np.clip(chosen, 0, count - 1).tolist()
+
+
+def _view_affine(
+    points: np.ndarray, frame_size, size: int, frames: int, rng: np.random.Generator
+) -> np.ndarray:
+    """3x3, network pixel -> frame pixel: the view that the engine would choose, varied."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    centre = (low + high) / 2
+    kind = rng.random()
+    if kind < 0.08:
+        side, centre = max(frame_size), np.array([frame_size[1] / 2, frame_size[0] / 2])
+    else:
+        zoom = ZOOM_TWO_CLICKS if frames == 1 and kind < 0.55 else ZOOM
+        side = max((high - low).max(), MIN_VIEW / zoom) * zoom * rng.uniform(0.8, 1.35)
+        side = min(side, 1.2 * max(frame_size))
+        centre = centre + rng.normal(0, 0.03, 2) * side
+    angle = rng.normal(0, np.deg2rad(15))
+    stretch = np.exp(rng.normal(0, 0.1, 2))
+    flip = -1.0 if rng.random() < 0.5 else 1.0
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = turn @ np.diag([flip * stretch[0], stretch[1]]) * (side / size)
+    affine = np.eye(3)
+    affine[:2, :2] = linear
+    affine[:2, 2] = centre - linear @ np.full(2, (size - 1) / 2)
+    return affine
+
+
+class _Drift:
+    """How the view moves from frame to frame: a still image becomes a clip by it, and a moving
+    clip gets a moved view now and then, as at inference."""
+
+    def __init__(self, rng: np.random.Generator, frames: int, moving: bool):
+        strength = (0.3 if rng.random() < 0.4 else 0.0) if moving else 1.0
+        steps = rng.normal(0, 1, (frames, 4)) * strength
+        steps[0] = 0
+        trend = rng.normal(0, 1, 4) * strength
+        path = np.cumsum(steps + trend * (np.arange(frames) > 0)[:, None], axis=0)
+        self.path = path * [0.02, 0.02, 0.02, 0.02]
+
+    def at(self, step: int, size: int) -> np.ndarray:
+        dx, dy, angle, growth = self.path[step]
+        centre = (size - 1) / 2
+        linear = np.exp(growth) * np.array(
+            [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        )
+        affine = np.eye(3)
+        affine[:2, :2] = linear
+        affine[:2, 2] = centre + np.array([dx, dy]) * size - linear @ [centre, centre]
+        return affine
+
+
+def _warp(image: np.ndarray, to_frame: np.ndarray, size: int) -> np.ndarray:
+    """(H, W) float -> (size, size), bilinear, zero outside, halved first where it would alias."""
+    tensor = torch.from_numpy(image)[None, None]
+    affine = to_frame.copy()
+    while np.sqrt(abs(np.linalg.det(affine[:2, :2]))) > 1.7 and min(tensor.shape[-2:]) > 32:
+        tensor = F.avg_pool2d(tensor, 2)
+        affine[:2] /= 2
+        affine[:2, 2] -= 0.25
+    height, width = tensor.shape[-2:]
+    grid = np.arange(size, dtype=np.float32)
+    xs = affine[0, 0] * grid[None, :] + affine[0, 1] * grid[:, None] + affine[0, 2]
+    ys = affine[1, 0] * grid[None, :] + affine[1, 1] * grid[:, None] + affine[1, 2]
+    where = np.stack([(2 * xs + 1) / width - 1, (2 * ys + 1) / height - 1], axis=-1)
+    where = torch.from_numpy(where.astype(np.float32))[None]
+    return F.grid_sample(tensor, where, align_corners=False)[0, 0].numpy()
+
+
+def _augment_intensity(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Gain, gamma, depth gain (TGC), shadow, blur and speckle; (T, S, S), the same for all frames
+    but for the speckle."""
+    size = images.shape[-1]
+    images = np.clip(images, 0, 1) ** np.exp(rng.normal(0, 0.25))
+    images = images * np.exp(rng.normal(0, 0.2)) + rng.normal(0, 0.03)
+    if rng.random() < 0.3:
+        depth = np.linspace(-1, 1, size, dtype=np.float32)[:, None]
+        images = images * np.exp(rng.normal(0, 0.3) * depth)
+    if rng.random() < 0.15:
+        at, wide = rng.uniform(0, size), rng.uniform(0.03, 0.12) * size
+        column = np.exp(-0.5 * ((np.arange(size, dtype=np.float32) - at) / wide) ** 2)
+        images = images * (1 - rng.uniform(0.3, 0.8) * column)
+    if rng.random() < 0.2:
+        images = gaussian_filter(images, (0, *[rng.uniform(0.4, 1.2)] * 2))
+    if rng.random() < 0.4:
+        grain = rng.normal(0, 1, images.shape).astype(np.float32)
+        grain = gaussian_filter(grain, (0, 0.7, 1.0))
+        images = images * (1 + rng.uniform(0.05, 0.25) * grain / grain.std())
+    return np.clip(images, 0, 1).astype(np.float32)
+
+
+def draw_batch(
+    clips: Sequence[LabelledClip],
+    weights: np.ndarray,
+    count: int,
+    frames: int,
+    size: int,
+    rng: np.random.Generator,
+) -> list[Sample]:
+    """`count` samples; clips are drawn with the given probabilities."""
+    samples: list[Sample] = []
+    while len(samples) < count:
+        sample = draw_sample(clips[rng.choice(len(clips), p=weights)], frames, size, rng)
+        if sample is not None:
+            samples.append(sample)
+    return samples

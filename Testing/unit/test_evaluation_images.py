@@ -1,0 +1,346 @@
+"""Image sets are read with clear errors, and methods are judged click by click."""
+
+import csv
+import json
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from SAMUSALib.errors import CannotWrite, InvalidValue, UnreadableFile
+from SAMUSALib.evaluation.datasets import read_manifest
+from SAMUSALib.evaluation.images import (
+    Method,
+    evaluate_images,
+    spline_method,
+    summarise,
+    write_evaluation,
+)
+from SAMUSALib.evaluation.metrics import dice, iou
+from SAMUSALib.training.clicks import border, connected_structures, first_boundary_click
+
+
+def ellipse(shape=(96, 128), centre=(60, 45), radii=(35, 25)):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return ((x - centre[0]) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2 <= 1
+
+
+class Item:
+    """An image in memory."""
+
+    def __init__(self, name, labels):
+        self.name, self.labels = name, labels
+
+    def load(self):
+        return np.zeros(self.labels.shape, np.uint8), self.labels
+
+
+def one_ellipse(name="a.png"):
+    return Item(name, ellipse().astype(int))
+
+
+def two_structures(name="b.png"):
+    labels = ellipse(centre=(40, 45), radii=(25, 20)).astype(int)
+    labels[ellipse(centre=(100, 45), radii=(15, 30))] = 2
+    labels[0:5, 0:5] = 1  # 25 px: not judged
+    return Item(name, labels)
+
+
+def recorder(name="boundary", clicks="boundary", mask=None):
+    """A method that keeps what it was asked and always answers with one mask."""
+    asked = []
+
+    def segment(frame, prompts, previous):
+        answer = SimpleNamespace(mask=np.zeros(frame.shape[:2], bool) if mask is None else mask)
+        asked.append((prompts, previous, answer))
+        return answer
+
+    return Method(name, segment, clicks), asked
+
+
+# --- metrics
+
+
+def test_metrics_by_hand():
+    a, b = np.array([[1, 1, 0, 0]], bool), np.array([[0, 1, 1, 1]], bool)
+    assert dice(a, b) == pytest.approx(2 / 5) and iou(a, b) == pytest.approx(1 / 4)
+    assert dice(a, a) == iou(a, a) == 1 and dice(a, ~a) == iou(a, ~a) == 0
+
+
+def test_two_empty_masks_agree_and_shapes_must():
+    empty = np.zeros((3, 3), bool)
+    assert dice(empty, empty) == iou(empty, empty) == 1
+    assert dice(empty, ~empty) == iou(empty, ~empty) == 0
+    with pytest.raises(InvalidValue, match="shape"):
+        dice(empty, np.zeros((3, 4), bool))
+
+
+# --- reading sets
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Path:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    entries = []
+    for index, split in enumerate(["train", "val", "val"]):
+        Image.fromarray(np.full((6, 8), 40 + index, np.uint8)).save(
+            tmp_path / f"images/{index}.png"
+        )
+        labels = np.zeros((6, 8), np.uint8)
+        labels[:3] = index + 1
+        Image.fromarray(labels).save(tmp_path / f"masks/{index}.png")
+        entries.append(
+            {
+                "image": f"images/{index}.png",
+                "mask": f"masks/{index}.png",
+                "split": split,
+                "group": f"patient {index}",
+            }
+        )
+    write_manifest(tmp_path, entries)
+    return tmp_path
+
+
+def write_manifest(folder, entries):
+    (folder / "manifest.json").write_text(json.dumps({"name": "set", "items": entries}))
+
+
+def entries_of(folder):
+    return json.loads((folder / "manifest.json").read_text())["items"]
+
+
+def test_a_split_is_read_in_the_order_of_its_manifest(dataset):
+    items = read_manifest(dataset, "val")
+    assert [item.name for item in items] == ["images/1.png", "images/2.png"]
+    assert items[0].group == "patient 1" and items[0].split == "val"
+    assert len(read_manifest(str(dataset))) == 3
+    frame, labels = items[1].load()
+    assert frame.dtype == np.uint8 and frame.shape == (6, 8) and (frame == 42).all()
+    assert np.issubdtype(labels.dtype, np.integer) and labels[:3].max() == 3
+    assert not labels[3:].any()
+
+
+def test_colour_images_keep_their_colour(dataset):
+    item = read_manifest(dataset, "val")[0]
+    colours = np.zeros((6, 8, 3), np.uint8)
+    colours[..., 0] = 200
+    Image.fromarray(colours).save(item.image_path)
+    assert np.array_equal(item.load()[0], colours)
+
+
+def test_missing_folder_manifest_and_files_are_named(dataset, tmp_path):
+    with pytest.raises(UnreadableFile, match="nowhere is not a folder"):
+        read_manifest(tmp_path / "nowhere", "val")
+    with pytest.raises(UnreadableFile, match="holds no manifest.json"):
+        read_manifest(tmp_path / "images", "val")
+    (dataset / "masks/1.png").unlink()
+    with pytest.raises(UnreadableFile, match="1.png does not exist"):
+        read_manifest(dataset, "val")
+    assert len(read_manifest(dataset, "train")) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"name": "set"}', '{"items": [{"image": "a.png"}]}', '{"items": ["a"]}']
+)
+def test_a_manifest_of_another_form_is_refused(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(UnreadableFile, match="manifest"):
+        read_manifest(tmp_path, "val")
+
+
+def test_an_unknown_split_names_those_there_are(dataset):
+    with pytest.raises(InvalidValue, match="'test'.*train, val"):
+        read_manifest(dataset, "test")
+
+
+def test_a_group_in_two_splits_and_a_repeated_image_are_refused(dataset):
+    entries = entries_of(dataset)
+    entries[0]["group"] = "patient 1"
+    write_manifest(dataset, entries)
+    with pytest.raises(InvalidValue, match="patient 1"):
+        read_manifest(dataset, "val")
+    write_manifest(dataset, entries_of(dataset)[1:] * 2)
+    with pytest.raises(InvalidValue, match="twice"):
+        read_manifest(dataset, "val")
+
+
+def test_damaged_and_unfit_images_are_refused(dataset):
+    first, second = read_manifest(dataset, "val")
+    first.image_path.write_bytes(first.image_path.read_bytes()[:40])
+    with pytest.raises(UnreadableFile, match="1.png cannot be read"):
+        first.load()
+    Image.fromarray(np.zeros((5, 8), np.uint8)).save(second.mask_path)
+    with pytest.raises(InvalidValue, match="must be equal"):
+        second.load()
+    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(second.mask_path)
+    with pytest.raises(UnreadableFile, match="label image"):
+        second.load()
+    Image.fromarray(np.zeros((6, 8), np.uint16)).save(second.image_path)
+    with pytest.raises(UnreadableFile, match="8-bit"):
+        second.load()
+
+
+# --- the protocol
+
+
+def test_the_curve_gets_better_with_clicks_on_an_ellipse():
+    rows = evaluate_images([one_ellipse()], [spline_method()], clicks=6)
+    scores = [row.dice for row in rows]
+    assert [row.clicks for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert scores[0] == 0 and scores[1] > 0.6 and scores[3] > 0.95 and scores[5] > 0.97
+    assert all(row.dice == pytest.approx(2 * row.iou / (1 + row.iou)) for row in rows)
+
+
+def test_every_structure_of_every_image_is_judged():
+    rows = evaluate_images([one_ellipse(), two_structures()], [spline_method()], clicks=2)
+    judged = [(row.image, row.structure) for row in rows if row.clicks == 1]
+    assert judged == [("a.png", 0), ("b.png", 0), ("b.png", 1)]
+
+
+def test_boundary_methods_start_with_the_same_click_and_then_follow_their_own_mask():
+    (poor, asked_poor) = recorder("poor", mask=ellipse(radii=(35, 8)))
+    (good, asked_good) = recorder("good", mask=ellipse(radii=(20, 25)))
+    evaluate_images([one_ellipse()], [poor, good], clicks=3)
+    poor_clicks, good_clicks = (asked[-1][0].boundary for asked in (asked_poor, asked_good))
+    assert np.array_equal(poor_clicks[:2], good_clicks[:2])
+    assert not np.array_equal(poor_clicks[2], good_clicks[2])
+    assert abs(poor_clicks[2][1] - 45) > 20  # missed above and below
+    assert abs(good_clicks[2][0] - 60) > 30  # missed left and right
+
+
+def test_region_methods_are_clicked_inside_and_outside():
+    method, asked = recorder("region", "region", mask=ellipse(centre=(90, 45)))
+    evaluate_images([one_ellipse()], [method], clicks=2)
+    first, second = asked[0][0], asked[1][0]
+    assert first.include.tolist() == [[60, 45]] and len(first.exclude) == 0
+    assert len(second.include) + len(second.exclude) == 2 and len(second.boundary) == 0
+
+
+def test_an_object_named_region_needs_no_more_than_name_and_segment():
+    method, asked = recorder()
+    duck = SimpleNamespace(name="region", segment=method.segment)
+    evaluate_images([one_ellipse()], [duck], clicks=1)
+    assert len(asked[0][0].include) == 1
+
+
+def test_a_method_gets_back_its_previous_answer_within_one_structure():
+    method, asked = recorder()
+    evaluate_images([two_structures()], [method], clicks=3)
+    previous = [before for _, before, _ in asked]
+    answers = [answer for _, _, answer in asked]
+    assert previous[0] is None and previous[3] is None
+    assert previous[1] is answers[0] and previous[2] is answers[1] and previous[5] is answers[4]
+
+
+def test_clicks_repeat_with_the_seed_whatever_else_is_evaluated():
+    def clicks_on_b(items, seed):
+        method, asked = recorder()
+        evaluate_images(items, [method], clicks=3, jitter=0.05, seed=seed)
+        return asked[-1][0].boundary
+
+    alone = clicks_on_b([two_structures()], 0)
+    assert np.array_equal(alone, clicks_on_b([one_ellipse(), two_structures()], 0))
+    assert not np.array_equal(alone, clicks_on_b([two_structures()], 1))
+    assert not np.array_equal(alone, clicks_on_b([two_structures("c.png")], 0))
+
+
+def test_first_clicks_are_the_same_in_every_process_and_differ_by_structure():
+    method, asked = recorder()
+    item = two_structures()
+    evaluate_images([item], [method], clicks=1, seed=7)
+    for index, truth in enumerate(connected_structures(item.labels)):
+        rng = np.random.default_rng([7, zlib.crc32(b"b.png"), index])  # hash() differs by process
+        expected = first_boundary_click(border(truth), rng)
+        assert np.array_equal(asked[index][0].boundary[0], expected)
+
+
+def test_jitter_moves_clicks_off_the_border_in_proportion_to_the_structure():
+    def distance(jitter):
+        method, asked = recorder()
+        items = [one_ellipse(f"{n}.png") for n in range(20)]
+        evaluate_images(items, [method], clicks=1, jitter=jitter)
+        points = np.array([prompts.boundary[0] for prompts, _, _ in asked])
+        scaled = np.linalg.norm((points - [60, 45]) / [35, 25], axis=1)
+        return np.abs(scaled - 1).mean()
+
+    assert distance(0.0) < 0.03 < distance(0.05) < distance(0.15)
+
+
+def test_progress_counts_images():
+    seen = []
+    evaluate_images(
+        [one_ellipse(), two_structures()],
+        [spline_method()],
+        clicks=1,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_what_cannot_be_evaluated_is_refused():
+    spline = spline_method()
+    with pytest.raises(InvalidValue, match="nothing to evaluate"):
+        evaluate_images([], [spline])
+    with pytest.raises(InvalidValue, match="own name"):
+        evaluate_images([one_ellipse()], [spline, spline])
+    with pytest.raises(InvalidValue, match="clicks"):
+        evaluate_images([one_ellipse()], [spline], clicks=0)
+    with pytest.raises(InvalidValue, match="jitter"):
+        evaluate_images([one_ellipse()], [spline], jitter=-1)
+    with pytest.raises(InvalidValue, match="100 pixels"):
+        evaluate_images([Item("empty", np.zeros((50, 50), int))], [spline])
+    with pytest.raises(InvalidValue, match="shape"):
+        evaluate_images([one_ellipse()], [recorder(mask=np.zeros((4, 4), bool))[0]])
+    with pytest.raises(InvalidValue, match="'middle'"):
+        evaluate_images([one_ellipse()], [recorder(clicks="middle")[0]])
+
+
+# --- results
+
+
+def test_summary_is_the_mean_over_structures():
+    half = ellipse() & (np.arange(128) < 60)
+    rows = evaluate_images(
+        [one_ellipse(), one_ellipse("c.png")],
+        [recorder("whole", mask=ellipse())[0], recorder("half", mask=half)[0]],
+        clicks=2,
+    )
+    summary = summarise(rows)
+    assert summary["n"] == 2
+    assert summary["dice"]["whole"] == {"1": 1.0, "2": 1.0}
+    assert summary["dice"]["half"]["1"] == pytest.approx(dice(half, ellipse()))
+    assert summary["iou"]["half"]["2"] == pytest.approx(iou(half, ellipse()))
+    unequal = [rows[0], type(rows[0])("d.png", 0, "whole", 1, 0.0, 0.0)]
+    assert summarise(unequal)["dice"]["whole"]["1"] == 0.5
+
+
+def test_results_are_written_as_table_and_summary(tmp_path):
+    rows = evaluate_images([one_ellipse("ä,b.png")], [spline_method()], clicks=3)
+    out = tmp_path / "new" / "out"
+    returned = write_evaluation(out, rows, "set", "model")
+    assert sorted(file.name for file in out.iterdir()) == ["items.csv", "summary.json"]
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary == returned == {"dataset": "set", "model": "model", **summarise(rows)}
+    with open(out / "items.csv", newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert table[0].keys() == {"image", "structure", "method", "clicks", "dice", "iou"}
+    assert [float(line["dice"]) for line in table] == [row.dice for row in rows]
+    assert table[0]["image"] == "ä,b.png"
+
+
+def test_a_failed_write_keeps_what_was_there(tmp_path, monkeypatch):
+    rows = evaluate_images([one_ellipse()], [spline_method()], clicks=1)
+    write_evaluation(tmp_path, rows, "old", "model")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(CannotWrite, match="No space left"):
+        write_evaluation(tmp_path, rows, "new", "model")
+    assert json.loads((tmp_path / "summary.json").read_text())["dataset"] == "old"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["items.csv", "summary.json"]
