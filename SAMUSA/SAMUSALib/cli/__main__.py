@@ -1,0 +1,7 @@
+"""`python -m SAMUSALib.cli` is `samusa`."""
+
+import sys
+
+from .main import main
+
+sys.exit(main())
