@@ -21,5 +21,9 @@ class WrongCheckpoint(SamusaError):
     """A checkpoint does not fit the architecture it claims, or is not a checkpoint."""
 
 
+class TrainingFailed(SamusaError):
+    """Training cannot go on; the last saved checkpoint is kept."""
+
+
 class CannotWrite(SamusaError, OSError):
     """Output could not be written (full disk, no permission); nothing half-written is left."""

@@ -34,11 +34,13 @@ class FrameMask:
 @dataclass(frozen=True)
 class Stretch:
     """Frames in the order of tracking, and the conditioning frames that they depend on; the first
-    of those is the one that tracking starts from. borrowed: the conditioning frames lie in
-    another window, because this window has none."""
+    of those is the one that tracking starts from. gap: first and last frame between the same
+    conditioning frames; tracked from both ends, it holds two stretches. borrowed: the
+    conditioning frames lie in another window, because this window has none."""
 
     frames: range
     conditioning: tuple[int, ...]
+    gap: tuple[int, int]
     borrowed: bool = False
 
     @property
@@ -91,41 +93,51 @@ def plan_stretches(
     return [stretch for stretch in stretches if len(stretch.frames)]
 
 
-def _between(first: int, last: int, before: int | None, after: int | None, direction: str):
+def _between(
+    first: int, last: int, before: int | None, after: int | None, direction: str
+) -> list[Stretch]:
+    """The frames first..last between two conditioning frames, of which one may be missing."""
+    gap = (first, last)
+    forward, backward = range(first, last + 1), range(last, first - 1, -1)
     if before is None:
-        return [] if direction == "forward" else [Stretch(range(last, first - 1, -1), (after,))]
+        return [] if direction == "forward" else [Stretch(backward, (after,), gap)]
     if after is None:
-        return [] if direction == "backward" else [Stretch(range(first, last + 1), (before,))]
+        return [] if direction == "backward" else [Stretch(forward, (before,), gap)]
     if direction == "forward":
-        return [Stretch(range(first, last + 1), (before, after))]
+        return [Stretch(forward, (before, after), gap)]
     if direction == "backward":
-        return [Stretch(range(last, first - 1, -1), (after, before))]
+        return [Stretch(backward, (after, before), gap)]
     middle = (before + after) // 2
     return [
-        Stretch(range(first, middle + 1), (before, after)),
-        Stretch(range(last, middle, -1), (after, before)),
+        Stretch(range(first, middle + 1), (before, after), gap),
+        Stretch(range(last, middle, -1), (after, before), gap),
     ]
 
 
 def _borrowed(first: int, last: int, conditioning: list[int], direction: str) -> list[Stretch]:
+    """A window first..last that has no conditioning frame, from the nearest of another."""
     before = max((index for index in conditioning if index < first), default=None)
     after = min((index for index in conditioning if index > last), default=None)
-    forward = before is not None and (after is None or first - before <= after - last)
-    if direction == "forward" and before is None or direction == "backward" and after is None:
-        return []
-    if direction != "both":
-        forward = direction == "forward"
-    if forward:
-        return [Stretch(range(first, last + 1), (before,), borrowed=True)]
-    return [Stretch(range(last, first - 1, -1), (after,), borrowed=True)]
+    if direction == "forward":
+        after = None
+    if direction == "backward":
+        before = None
+    if before is not None and (after is None or first - before <= after - last):
+        return [Stretch(range(first, last + 1), (before,), (first, last), borrowed=True)]
+    if after is not None:
+        return [Stretch(range(last, first - 1, -1), (after,), (first, last), borrowed=True)]
+    return []
 
 
 def affected_by(stretches: list[Stretch], changed: Collection[int]) -> list[Stretch]:
     """The stretches to compute anew when prompts or locks of the frames `changed` were set,
-    altered or removed: those that start or end there or run over it, and borrowing ones."""
+    altered or removed: those of a gap that such a frame ends or lies in, and borrowing ones."""
     return [
         stretch
         for stretch in stretches
         if stretch.borrowed
-        or any(index in stretch.conditioning or index in stretch.frames for index in changed)
+        or any(
+            index in stretch.conditioning or stretch.gap[0] <= index <= stretch.gap[1]
+            for index in changed
+        )
     ]

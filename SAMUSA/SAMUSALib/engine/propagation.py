@@ -17,10 +17,9 @@ from ..masks import bounding_box
 from ..prompts import FramePrompts, SegmentPrompts
 from .cache import EmbeddingCache
 from .models import Model
-from .network import Decoded, Embedding, shape_prior
+from .network import Decoded, Embedding
 from .plan import FrameMask, Stretch, affected_by, conditioning_frames, plan_stretches
-from .segmentation import FrameSegmenter, check_frame_size, frame_logits
-from .spline import signed_distance
+from .segmentation import FrameSegmenter, check_frame_size, frame_logits, shape_logits
 from .views import View, resize
 
 CONDITIONING_KEPT = 4  # encoded conditioning frames held at a time; a stretch needs two
@@ -108,12 +107,14 @@ class _SegmentTracker:
     def run(self, prompted: Sequence[int], stretches: Sequence[Stretch]) -> Iterator[FrameMask]:
         """Prompted frames, then the stretches."""
         for index in prompted:
-            result = self.segmenter.segment(
-                self.clip.frames[index], self.segment.frames[index], key=(self.clip_key, index)
-            )
-            yield FrameMask(
-                self.segment.name, index, result.mask, result.confidence, FrameState.PROMPTED
-            )
+            prompts = self.segment.frames[index]
+            mask, confidence = prompts.mask, 1.0
+            if not _only_mask(prompts):
+                result = self.segmenter.segment(
+                    self.clip.frames[index], prompts, key=(self.clip_key, index)
+                )
+                mask, confidence = result.mask, result.confidence
+            yield FrameMask(self.segment.name, index, mask, confidence, FrameState.PROMPTED)
         for stretch in stretches:
             yield from self._track(stretch)
 
@@ -162,11 +163,8 @@ class _SegmentTracker:
     def _decode(self, embedding: Embedding, features: Tensor, shape, view: View) -> Decoded:
         prior = None
         if self.primed:
-            side = self.size // PRIOR_STRIDE
-            coarse = torch.from_numpy(view.cut(shape).astype(np.float32))[None, None]
-            coarse = resize(coarse, side, side)[0, 0].numpy() >= 0.5
-            distance = torch.from_numpy(signed_distance(coarse) * PRIOR_STRIDE)[None, None]
-            prior = shape_prior(distance.to(self.model.device))
+            prior = shape_logits(view.cut(shape), self.size // PRIOR_STRIDE, self.size)
+            prior = prior.to(self.model.device)
         return self.network.decode(embedding, features, None, prior, initial=False)
 
     def _embed(self, indices: list[int], view: View) -> dict[int, Embedding]:

@@ -31,6 +31,7 @@ from ..engine.network import (
     shape_prior,
 )
 from ..engine.spline import signed_distance, spline_mask
+from ..errors import TrainingFailed
 from .clicks import border, next_boundary_click, next_region_click, simulated_box
 from .losses import LossWeights, total_loss
 from .samples import LabelledClip, Sample, draw_batch
@@ -113,7 +114,7 @@ class Trainer:
         return r.final_rate + (r.learning_rate - r.final_rate) * (1 + math.cos(math.pi * share)) / 2
 
     def step(self) -> dict[str, float]:
-        """One optimiser step; returns the losses by name. Raises FloatingPointError on NaN."""
+        """One optimiser step; returns the losses by name. Raises TrainingFailed on NaN."""
         r = self.recipe
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
@@ -126,7 +127,10 @@ class Trainer:
             else:
                 loss, parts = self._image_loss()
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {self.done}")
+            raise TrainingFailed(
+                f"the loss is {loss.item()} at step {self.done}; the last saved checkpoint is "
+                "kept. Start again from it with a lower --rate"
+            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), r.clip_gradient)
