@@ -104,6 +104,12 @@ class Geometry:
         return float(lengths[0]), float(lengths[1])
 
     @property
+    def pixel_aspect(self) -> float:
+        """Height of a pixel over its width."""
+        across, down = self.pixel_spacing
+        return down / across
+
+    @property
     def frame_shape(self) -> tuple[int, int, int]:
         """(T, H, W) of the frames that this geometry describes."""
         x, y, t = np.abs(self.frame_to_ijk[:3, :3]).T @ np.array(self.source_shape)

@@ -33,6 +33,13 @@ def test_two_points_give_the_circle_on_them():
     assert (mask ^ disc((30.4, 30.2), 10)).sum() <= 2
 
 
+def test_pixels_that_are_not_square_give_circles_in_space():
+    mask = spline_mask([[20.4, 30.2], [60.4, 30.2]], (64, 80), aspect=2.0)
+    y, x = np.mgrid[:64, :80]
+    truth = (x - 40.4) ** 2 + (2 * (y - 30.2)) ** 2 <= 20**2
+    assert (mask ^ truth).sum() <= 2
+
+
 def test_the_curve_passes_through_every_point_in_any_order():
     points = circle_points((40, 30), 17, 7) + np.random.default_rng(0).normal(0, 1, (7, 2))
     shuffled = points[np.random.default_rng(1).permutation(7)]

@@ -18,6 +18,13 @@ def test_a_view_is_never_larger_than_the_frame_nor_smaller_than_speckle():
     assert View.around((50, 50, 52, 51), (300, 400)).width == MIN_VIEW
 
 
+def test_pixels_that_are_not_square_give_views_that_are_square_in_space():
+    view = View.around((40, 60, 80, 70), (300, 400), aspect=2.0)
+    assert (view.width, view.height) == (80, 40)
+    whole = View.square((300, 400), aspect=2.0)
+    assert (whole.width, whole.height) == (600, 300)
+
+
 @pytest.mark.parametrize("view", [View(10, 20, 30, 30), View(-8, -5, 40, 40), View(50, 40, 60, 60)])
 def test_pasting_what_was_cut_restores_the_frame_inside_the_view(view):
     frame = np.random.default_rng(0).integers(1, 255, (64, 80)).astype(np.uint8)

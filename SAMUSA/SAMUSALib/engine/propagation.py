@@ -60,7 +60,7 @@ def propagate(
                 raise InvalidValue(f"locked frame {index} of {segment.name!r} is not on this clip")
     if changed is not None:
         segments = [segment for segment in segments if segment.name in changed]
-    segmenter = FrameSegmenter(model, cache)
+    segmenter = FrameSegmenter(model, cache, clip.geometry.pixel_aspect)
     runs = []
     for segment in segments:
         kept = locked.get(segment.name, {})
@@ -186,8 +186,11 @@ class _SegmentTracker:
     def _follow(self, shape: np.ndarray, view: View) -> View:
         """The view around the mask of the frame before; the one before while it still suits."""
         box = bounding_box(shape)
-        wanted = View.around(box, self.clip.frame_size)
+        wanted = self._view_around(box)
         return view if view.suits(box, wanted) else wanted
+
+    def _view_around(self, box: tuple[int, int, int, int]) -> View:
+        return View.around(box, self.clip.frame_size, aspect=self.segmenter.aspect)
 
     def _conditioning(self, index: int) -> tuple[dict, np.ndarray, View]:
         """A conditioning frame's memory, mask and view, computed once for its two stretches."""
@@ -212,7 +215,7 @@ class _SegmentTracker:
         else:
             shape, view = given, View.whole(frame_size)
         if self.zooms and shape is not None:
-            view = View.around(bounding_box(shape), frame_size)
+            view = self._view_around(bounding_box(shape))
         with torch.inference_mode(), self.network.presence_bypass(self.bypass):
             embedding = self.segmenter.embed(frame, view, key)
             if given is not None:

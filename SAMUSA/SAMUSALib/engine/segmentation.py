@@ -56,15 +56,17 @@ def check_frame_size(frame_size: tuple[int, int]) -> None:
         )
 
 
-def adapt_prompts(prompts: FramePrompts, kinds: tuple[str, ...], frame_size) -> FramePrompts:
+def adapt_prompts(
+    prompts: FramePrompts, kinds: tuple[str, ...], frame_size: tuple[int, int], aspect: float = 1.0
+) -> FramePrompts:
     """The one adapter for models without boundary training: boundary points become prompts that
     SAM2 knows, the box of the curve through them and a click at its innermost point."""
     if "boundary" in kinds or len(prompts.boundary) == 0:
         return prompts
-    inside = spline_mask(prompts.boundary, frame_size)
+    inside = spline_mask(prompts.boundary, frame_size, aspect)
     box, include = prompts.box, prompts.include
     if inside.any():
-        contour = spline_contour(prompts.boundary)
+        contour = spline_contour(prompts.boundary, aspect)
         if box is None:
             limit = np.array([frame_size[1], frame_size[0]]) - 0.5
             box = np.concatenate(
@@ -79,10 +81,15 @@ def adapt_prompts(prompts: FramePrompts, kinds: tuple[str, ...], frame_size) -> 
 
 
 class FrameSegmenter:
-    """Segments frames with a model; embeddings are cached by (key, view)."""
+    """Segments frames with a model; embeddings are cached by (key, view).
 
-    def __init__(self, model: Model, cache: EmbeddingCache | None = None):
+    aspect: height of the frames' pixels over their width; shapes and views are round and square
+    in space.
+    """
+
+    def __init__(self, model: Model, cache: EmbeddingCache | None = None, aspect: float = 1.0):
         self.model = model
+        self.aspect = aspect
         self.cache = cache if cache is not None else EmbeddingCache()
 
     def segment(
@@ -116,7 +123,7 @@ class FrameSegmenter:
 
     def adapted(self, prompts: FramePrompts, frame_size: tuple[int, int]) -> FramePrompts:
         """The prompts in the kinds that this model was trained for."""
-        return adapt_prompts(prompts, self.model.info.prompts, frame_size)
+        return adapt_prompts(prompts, self.model.info.prompts, frame_size, self.aspect)
 
     def embed(self, frame: np.ndarray, view: View, key: Hashable | None = None) -> Embedding:
         """Image features of a view of a frame, from the cache where they are."""
@@ -136,8 +143,8 @@ class FrameSegmenter:
             return View.whole(frame_size)
         extent, zoom = _extent(prompts, previous)
         if extent is None:
-            return View.square(frame_size)
-        wanted = View.around(extent, frame_size, zoom)
+            return View.square(frame_size, self.aspect)
+        wanted = View.around(extent, frame_size, zoom, self.aspect)
         if previous is not None and previous.view.suits(extent, wanted):
             return previous.view
         return wanted
@@ -158,7 +165,7 @@ class FrameSegmenter:
         network, size = self.model.network, self.model.info.input_size
         shape = mask = None
         if self.model.info.architecture.primed:
-            whole = _prior_shape(prompts, frame_size, previous)
+            whole = self._prior_shape(prompts, frame_size, previous)
             if whole is not None:
                 shape = view.cut(whole)
                 mask = shape_logits(shape, size, size).to(self.model.device)
@@ -170,6 +177,20 @@ class FrameSegmenter:
         features = network.without_memory(embedding)
         points = self._points(prompts, view)
         return network.decode(embedding, features, points, mask), shape
+
+    def _prior_shape(
+        self, prompts: FramePrompts, frame_size: tuple[int, int], previous: FrameResult | None
+    ) -> np.ndarray | None:
+        """(H, W) bool that primes the network: the curve through the boundary points, else the
+        mask prompt, else the mask before; None where there is none."""
+        shape = spline_mask(prompts.boundary, frame_size, self.aspect)
+        if shape.any():
+            return shape
+        if prompts.mask is not None and prompts.mask.any():
+            return prompts.mask
+        if previous is not None and previous.mask.any():
+            return previous.mask
+        return None
 
     def _points(self, prompts: FramePrompts, view: View) -> tuple[Tensor, Tensor] | None:
         """Box corners first, then points, as SAM2 was trained. (1, N, 2), (1, N) or None."""
@@ -205,19 +226,6 @@ def _extent(prompts: FramePrompts, previous: FrameResult | None):
     if previous is not None and previous.mask.any():
         return bounding_box(previous.mask), ZOOM
     return None, ZOOM
-
-
-def _prior_shape(prompts: FramePrompts, frame_size, previous: FrameResult | None):
-    """(H, W) bool that primes the network: the curve through the boundary points, else the mask
-    prompt, else the mask before; None where there is none."""
-    shape = spline_mask(prompts.boundary, frame_size)
-    if shape.any():
-        return shape
-    if prompts.mask is not None and prompts.mask.any():
-        return prompts.mask
-    if previous is not None and previous.mask.any():
-        return previous.mask
-    return None
 
 
 def shape_logits(shape: np.ndarray, grid: int, size: int) -> Tensor:

@@ -21,12 +21,13 @@ from .plan import FrameMask, conditioning_frames, plan_stretches
 SAMPLES_PER_POINT = 24  # 24 segments between clicks leave < 0.1 px of sagitta on a 500 px circle
 
 
-def spline_contour(points: np.ndarray) -> np.ndarray:
+def spline_contour(points: np.ndarray, aspect: float = 1.0) -> np.ndarray:
     """Closed curve through the clicks.
 
     points: (N, 2) x, y in any pixel frame, N >= 2. Two points give the circle on them as
     diameter; more give the periodic cubic spline through them in angular order about their mean,
-    over the accumulated chord length. Points closer than 1e-6 count once.
+    over the accumulated chord length. Points closer than 1e-6 count once. aspect: height of a
+    pixel over its width; the curve is round in space, not in pixels.
     Returns (M, 2), not repeated at the end. Raises InvalidValue for fewer than 2 distinct points.
     """
     points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
@@ -35,6 +36,12 @@ def spline_contour(points: np.ndarray) -> np.ndarray:
         points = points[np.sort(first)]
     if len(points) < 2:
         raise InvalidValue(f"a curve needs 2 distinct boundary points; there are {len(points)}")
+    stretch = np.array([1.0, aspect])
+    return _curve(points * stretch) / stretch
+
+
+def _curve(points: np.ndarray) -> np.ndarray:
+    """(N, 2) distinct points, N >= 2, in square pixels -> (M, 2) closed curve."""
     centre = points.mean(axis=0)
     if len(points) == 2:
         radius = np.linalg.norm(points[1] - points[0]) / 2
@@ -67,10 +74,10 @@ def contour_mask(contour: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray
     return (toggles.reshape(height, width + 1).cumsum(axis=1)[:, :width] & 1).astype(bool)
 
 
-def spline_mask(points: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
+def spline_mask(points: np.ndarray, frame_size: tuple[int, int], aspect: float = 1.0) -> np.ndarray:
     """(N, 2) boundary points -> (H, W) bool. Fewer than 2 distinct points give an empty mask."""
     try:
-        contour = spline_contour(points)
+        contour = spline_contour(points, aspect)
     except InvalidValue:
         return np.zeros(frame_size, dtype=bool)
     return contour_mask(contour, frame_size)
@@ -115,7 +122,9 @@ def propagate_spline(
             if index in kept:
                 known[index] = kept[index]
             elif len(prompts.boundary) >= 2:
-                known[index] = spline_mask(prompts.boundary, clip.frame_size)
+                known[index] = spline_mask(
+                    prompts.boundary, clip.frame_size, clip.geometry.pixel_aspect
+                )
             elif prompts.mask is not None:
                 known[index] = prompts.mask
             else:

@@ -40,11 +40,13 @@ class View:
         return cls(0, 0, frame_size[1], frame_size[0])
 
     @classmethod
-    def square(cls, frame_size: tuple[int, int]) -> View:
-        """The smallest centred square around the whole frame; keeps proportions."""
+    def square(cls, frame_size: tuple[int, int], aspect: float = 1.0) -> View:
+        """The smallest centred square around the whole frame; keeps proportions.
+
+        aspect: height of a pixel over its width; the view is square in space, not in pixels.
+        """
         height, width = frame_size
-        side = max(height, width)
-        return cls((width - side) // 2, (height - side) // 2, side, side)
+        return cls._centred((width / 2, height / 2), max(width, height * aspect), aspect)
 
     @classmethod
     def around(
@@ -52,25 +54,31 @@ class View:
         extent: tuple[float, float, float, float],
         frame_size: tuple[int, int],
         zoom: float = ZOOM,
+        aspect: float = 1.0,
     ) -> View:
         """Square of zoom times the extent (x0, y0, x1, y1), centred on it; at most the frame."""
         x0, y0, x1, y1 = extent
-        side = max(x1 - x0, y1 - y0) * zoom
-        side = int(round(min(max(side, MIN_VIEW), max(frame_size))))
-        return cls(
-            int(round((x0 + x1 + 1 - side) / 2)), int(round((y0 + y1 + 1 - side) / 2)), side, side
-        )
+        height, width = frame_size
+        side = max(x1 - x0, (y1 - y0) * aspect) * zoom
+        side = min(max(side, MIN_VIEW * max(1.0, aspect)), max(width, height * aspect))
+        return cls._centred(((x0 + x1 + 1) / 2, (y0 + y1 + 1) / 2), side, aspect)
+
+    @classmethod
+    def _centred(cls, centre: tuple[float, float], side: float, aspect: float) -> View:
+        """centre: x and y of pixel edges; side: in widths of a pixel."""
+        width, height = max(1, round(side)), max(1, round(side / aspect))
+        return cls(round(centre[0] - width / 2), round(centre[1] - height / 2), width, height)
 
     def suits(self, extent: tuple[float, float, float, float], wanted: View) -> bool:
         """Whether this view still shows an extent well, so that its embedding can be kept
         instead of the wanted view's."""
         x0, y0, x1, y1 = extent
-        margin = 0.1 * self.width
+        across, down = 0.1 * self.width, 0.1 * self.height
         inside = (
-            x0 >= self.x0 + margin
-            and y0 >= self.y0 + margin
-            and x1 <= self.x0 + self.width - 1 - margin
-            and y1 <= self.y0 + self.height - 1 - margin
+            x0 >= self.x0 + across
+            and y0 >= self.y0 + down
+            and x1 <= self.x0 + self.width - 1 - across
+            and y1 <= self.y0 + self.height - 1 - down
         )
         return inside and KEPT_RANGE[0] <= self.width / wanted.width <= KEPT_RANGE[1]
 
