@@ -1,15 +1,17 @@
 # Everything happens in .venv; nothing outside this folder is touched.
 #   make demo    set up, then the main job on a simulated clip
 #   make test    set up, then all checks and tests
+#   make bench   set up, then measure speed and memory into OUT (bench.json)
 # TORCH=... chooses another build of torch, e.g. make TORCH="torch==2.12.1" demo
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
+OUT ?= bench.json
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup demo test test-heavy lint clean
+.PHONY: help setup demo bench test test-heavy lint clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -37,6 +39,10 @@ $(VENV)/tests.done: $(VENV)/engine.done
 demo: setup
 	@echo "Running the demo: a simulated cine, five boundary clicks, one window"
 	@$(BIN)/samusa demo --out demo-output
+
+bench: setup
+	@echo "Measuring the engine on this computer (a few minutes; leave it alone meanwhile)"
+	@$(BIN)/python Testing/benchmarks/engine.py --out "$(OUT)"
 
 lint: $(VENV)/tests.done
 	@$(BIN)/ruff check SAMUSA Testing

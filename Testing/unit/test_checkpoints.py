@@ -163,7 +163,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path, file, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("SAMUSALib.engine.checkpoints.save_file", full)
-    with pytest.raises(CannotWrite, match="No space left"):
+    with pytest.raises(CannotWrite, match="the disk is full"):
         write_checkpoint(file, replace(tiny_checkpoint(), name="new"))
     assert file.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [file.name]

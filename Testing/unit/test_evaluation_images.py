@@ -340,7 +340,7 @@ def test_a_failed_write_keeps_what_was_there(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(CannotWrite, match="No space left"):
+    with pytest.raises(CannotWrite, match="the disk is full"):
         write_evaluation(tmp_path, rows, "new", "model")
     assert json.loads((tmp_path / "summary.json").read_text())["dataset"] == "old"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["items.csv", "summary.json"]

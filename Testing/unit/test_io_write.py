@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from SAMUSALib.annotation import Annotation, FrameState
+from SAMUSALib.atomic import atomic_write
 from SAMUSALib.clip import Clip, Geometry
 from SAMUSALib.errors import CannotWrite, InvalidValue, UnreadableFile
 from SAMUSALib.io import write_segmentation
-from SAMUSALib.io.atomic import atomic_write
 from SAMUSALib.io.read_clip import read_clip
 from SAMUSALib.io.read_segmentation import read_seg_nrrd
 from SAMUSALib.io.write_segmentation import (

@@ -84,7 +84,7 @@ SHORT = Recipe(
 def test_the_trainer_learns_what_the_image_shows():
     torch.manual_seed(0)
     run = trainer(replace(SHORT, share_region=0.0, share_box=0.0, share_mask=0.0))
-    losses = [run.step()["dice"] for _ in range(30)]
+    losses = [run.step()["boundary_dice"] for _ in range(30)]
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
 
 
@@ -115,7 +115,7 @@ def test_two_runs_of_one_seed_are_the_same():
     for _ in range(2):
         torch.manual_seed(0)
         run = trainer(SHORT)
-        losses.append([run.step()["focal"] for _ in range(3)])
+        losses.append([sum(run.step().values()) for _ in range(3)])
     assert losses[0] == losses[1]
 
 

@@ -39,7 +39,7 @@ def add_parser(commands, common) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit status 130 after Ctrl-C, else 0."""
-    from ..io.atomic import made_folder
+    from ..atomic import made_folder
 
     check_output_folder(args.out)
     entry = find_model(args.model)
@@ -172,7 +172,7 @@ def save_summary(
     path: Path, dice: float, empty_outside: bool, seconds: dict[str, float], model: str
 ) -> None:
     """demo.json."""
-    from ..io.atomic import atomic_write
+    from ..atomic import atomic_write
 
     summary = {
         "model": model,

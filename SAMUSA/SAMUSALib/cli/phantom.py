@@ -102,7 +102,7 @@ def truth_annotation(phantom, clip: Clip) -> Annotation:
 
 def write_clip(path: Path, clip: Clip) -> None:
     """A grey cine as a NRRD image sequence, laid out as Slicer writes one; atomic."""
-    from ..io.atomic import atomic_write
+    from ..atomic import atomic_write
     from ..io.nrrd_file import write_nrrd
 
     dx, dy = clip.geometry.pixel_spacing

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import CannotWrite, InvalidValue
-from .common import check_output_file, progress_bar
+from .common import DEVICES, check_output_file, progress_bar
 
 
 def add_parser(commands, common) -> None:
@@ -18,8 +19,8 @@ def add_parser(commands, common) -> None:
         parents=[common],
         help="train a model on labelled images, sweeps and phantoms",
         description="Train a model on the train split of labelled image folders (manifest.json), "
-        "their groups as sweeps, and simulated clips. The checkpoint is saved as it improves; "
-        "Ctrl-C keeps the last one.",
+        "their groups as sweeps, and simulated clips. The checkpoint is saved every 250 "
+        "steps and at the end; Ctrl-C keeps the last one.",
     )
     parser.add_argument("--images", type=Path, nargs="*", default=[], metavar="DIR")
     parser.add_argument(
@@ -36,6 +37,9 @@ def add_parser(commands, common) -> None:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--rate", type=float, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--device", default="auto", choices=DEVICES, help="where it trains (default: auto)"
+    )
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="a JSON line of losses at a time")
     parser.set_defaults(run=run)
@@ -61,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         read_checkpoint,
         write_checkpoint,
     )
+    from ..engine.devices import choose_device
     from ..engine.network import SamusaNetwork
     from ..training.data import image_structures, mixture, phantom_clips, sweeps
     from ..training.trainer import Recipe, Trainer, train
@@ -89,7 +94,8 @@ def run(args: argparse.Namespace) -> int:
     )
     recipe = Recipe(steps=args.steps, seed=args.seed)
     if args.rate:
-        recipe = Recipe(steps=args.steps, seed=args.seed, learning_rate=args.rate)
+        recipe = replace(recipe, learning_rate=args.rate)
+    network = network.to(choose_device(args.device))
     trainer = Trainer(network, recipe, images, image_weights, clips, clip_weights)
     provenance = {
         "data": [f"{folder.name}, split train" for folder in args.images],

@@ -11,7 +11,7 @@ from .network import Embedding
 class EmbeddingCache:
     """Least recently used embeddings go first once `budget` bytes are reached.
 
-    256 MiB hold about 300 embeddings of the embedded model and 10 of SAM2 at 1024 x 1024.
+    256 MiB hold about 500 embeddings of the embedded model and 15 of SAM2 at 1024 x 1024.
     """
 
     def __init__(self, budget: int = 256 * 2**20):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..atomic import atomic_write
 from ..errors import CannotWrite, InvalidValue, UnreadableFile, WrongCheckpoint
 from .architectures import ARCHITECTURES, Architecture
 from .network import SamusaNetwork
@@ -84,7 +86,9 @@ def _read_safetensors(path: Path) -> Checkpoint:
 
 def _read_meta(path: Path) -> Checkpoint:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd pickles, which are refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise WrongCheckpoint(
             f"{path} holds more than tensors and could run code; it was refused and nothing in it "
@@ -115,7 +119,6 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, half: bool = True
 
     Raises CannotWrite where the disk refuses; an existing file is then untouched.
     """
-    path = Path(path)
     card = {
         "format": FORMAT,
         "name": checkpoint.name,
@@ -128,14 +131,12 @@ def write_checkpoint(path: str | Path, checkpoint: Checkpoint, half: bool = True
         name: (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in checkpoint.tensors.items()
     }
-    part = path.with_name(path.name + ".part")
     try:
-        save_file(tensors, part, metadata={"samusa": json.dumps(card)})
-        part.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise CannotWrite(f"cannot write {path}: {error}") from None
-    finally:
-        part.unlink(missing_ok=True)
+        with atomic_write(path) as part:
+            save_file(tensors, part, metadata={"samusa": json.dumps(card)})
+            part.chmod(0o644)  # safetensors makes it readable by its owner alone
+    except SafetensorError as error:
+        raise CannotWrite(f"{path} could not be written: {error}") from None
 
 
 def build_network(checkpoint: Checkpoint, image_size: int | None = None) -> SamusaNetwork:

@@ -22,6 +22,7 @@ from .plan import FrameMask, Stretch, affected_by, conditioning_frames, plan_str
 from .segmentation import FrameSegmenter, check_frame_size, frame_logits, shape_logits
 from .views import View, resize
 
+OWN_CACHE = 32 * 2**20  # bytes; a run of its own needs embeddings only for segments in step
 CONDITIONING_KEPT = 4  # encoded conditioning frames held at a time; a stretch needs two
 PRIOR_STRIDE = 2  # the prior of a tracked frame is taken on half the network's input, as trained
 BATCH = {"cpu": 1, "cuda": 8, "mps": 4}  # frames encoded together; on a CPU batches gain nothing
@@ -60,6 +61,7 @@ def propagate(
                 raise InvalidValue(f"locked frame {index} of {segment.name!r} is not on this clip")
     if changed is not None:
         segments = [segment for segment in segments if segment.name in changed]
+    cache = cache if cache is not None else EmbeddingCache(OWN_CACHE)
     segmenter = FrameSegmenter(model, cache, clip.geometry.pixel_aspect)
     runs = []
     for segment in segments:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..atomic import atomic_write
 from ..errors import CannotWrite, InvalidValue, SamusaError, UnknownModel, UnreadableFile
 
 DEFAULT_MODEL = "samusa-small"
@@ -326,13 +327,8 @@ def _write_error(path: Path, error: OSError) -> CannotWrite:
 
 
 def _write_json(path: Path, document: Any) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise _write_error(path, error) from None
 
 
 def _make_models_folder() -> Path:
@@ -363,12 +359,8 @@ def import_model(file: str | os.PathLike, name: str, check: Callable[[Path], Any
             f" or remove it with `samusa models remove {name}`"
         )
     target = _make_models_folder() / f"{name}{source.suffix}"
-    part = target.with_name(f".{name}.part{source.suffix}")
-    try:
-        try:
-            shutil.copyfile(source, part)
-        except OSError as error:
-            raise _write_error(target, error) from None
+    with atomic_write(target) as part:
+        shutil.copyfile(source, part)
         info = check(part)
         raw = {
             "origin": "imported",
@@ -382,9 +374,6 @@ def import_model(file: str | os.PathLike, name: str, check: Callable[[Path], Any
             **describe_file(part),
         }
         _check_entry(raw, "imported model")
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
     try:
         _write_json(_sidecar(target), raw)
     except CannotWrite:

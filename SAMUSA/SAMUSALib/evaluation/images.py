@@ -9,8 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -19,8 +17,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..atomic import atomic_write, made_folder
 from ..engine.spline import spline_mask
-from ..errors import CannotWrite, InvalidValue
+from ..errors import InvalidValue
 from ..prompts import FramePrompts
 from ..training import clicks as annotator
 from . import metrics
@@ -208,23 +207,9 @@ def write_evaluation(
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     summary = {"dataset": dataset, "model": model_name, **summarise(rows)}
-    out_folder = Path(out_folder)
-    _write(out_folder / "items.csv", table.getvalue())
-    _write(out_folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    texts = {"items.csv": table.getvalue(), "summary.json": json.dumps(summary, indent=1) + "\n"}
+    with made_folder(out_folder) as folder:
+        for name, text in texts.items():
+            with atomic_write(folder / name) as part:
+                part.write_text(text, encoding="utf-8")
     return summary
-
-
-def _write(path: Path, text: str) -> None:
-    """Write beside the target, then rename: a reader never sees half a file."""
-    partial = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.chmod(partial, 0o644)  # mkstemp makes it readable by its owner alone
-        os.replace(partial, path)
-    except OSError as error:
-        if partial is not None:
-            Path(partial).unlink(missing_ok=True)
-        raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from None

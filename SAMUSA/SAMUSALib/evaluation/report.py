@@ -54,7 +54,7 @@ def write_report(
     """
     from jinja2 import Environment, PackageLoader
 
-    from ..io.atomic import atomic_write, made_folder
+    from ..atomic import atomic_write, made_folder
 
     environment = Environment(
         loader=PackageLoader("SAMUSALib.evaluation", "."),

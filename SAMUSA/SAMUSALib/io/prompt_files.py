@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..atomic import atomic_write
 from ..clip import Clip
 from ..errors import InvalidValue, SamusaError, UnreadableFile
 from ..prompts import FramePrompts, SegmentPrompts, Window
-from .atomic import atomic_write
 
 VERSION = 1
 _POINT_KINDS = ("boundary", "include", "exclude")

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ..annotation import Annotation
+from ..atomic import atomic_write, made_folder
 from ..clip import Clip, Geometry
 from ..errors import CannotWrite, InvalidValue, UnreadableFile
-from .atomic import atomic_write, made_folder
 from .frames import LPS_TO_RAS
 from .itk_file import check_nifti_size, itk_reason
 from .nrrd_file import write_nrrd

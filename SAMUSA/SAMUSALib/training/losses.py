@@ -29,8 +29,8 @@ FORMS = ("border", "literal")
 class LossWeights:
     """Weights of the parts of `total_loss`; a weight of 0 leaves a part out.
 
-    focal, dice, iou, presence: SAM 2's. boundary: the paper's lambda. focal_alpha:
-    see `focal_loss`. boundary_form, sigma,
+    focal, dice, iou, presence: SAM 2's. boundary: the paper's lambda. focal_alpha,
+    focal_gamma: see `focal_loss`. boundary_form, sigma,
     blur_size, blur_repeats: see `boundary_loss`.
     """
 
@@ -40,6 +40,7 @@ class LossWeights:
     presence: float = 1.0
     boundary: float = 2.0
     focal_alpha: float = FOCAL_ALPHA
+    focal_gamma: float = FOCAL_GAMMA
     boundary_form: str = "border"
     sigma: float = 2.0
     blur_size: int = 7
@@ -208,7 +209,9 @@ def total_loss(
     present = (truth > 0.5).flatten(1).any(1)
     parts: dict[str, Tensor] = {}
     if weights.focal:
-        parts["focal"] = focal_loss(mask_logits, truth, weights.focal_alpha) * present
+        parts["focal"] = present * focal_loss(
+            mask_logits, truth, weights.focal_alpha, weights.focal_gamma
+        )
     if weights.dice:
         parts["dice"] = dice_loss(mask_logits, truth) * present
     if weights.iou and predicted_iou is not None:

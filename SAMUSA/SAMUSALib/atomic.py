@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import CannotWrite
+from .errors import CannotWrite
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space and save again",

@@ -1,0 +1,247 @@
+"""Speed and memory of the engine on this computer's processor, on simulated ultrasound.
+
+    make bench                  or: python Testing/benchmarks/engine.py --out bench.json
+
+One run measures everything that can be compared: the time to load the model, a click on a frame of
+1024 x 768 (new frame, and with its embedding kept), propagation and the spline engine over 60
+frames of 512 x 512 from five clicks on the middle one, and how the peak of memory grows over a
+long clip. Times are medians with the smallest and the largest value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+CLICKS = 5
+CINE_FRAMES = 60
+SAMPLED_AT = 100  # frame at which the memory of a long clip is read for the first time
+PERIOD = 20  # a long clip is this many simulated frames, repeated
+MIB = 2**20
+
+
+def main() -> int:
+    args = parse_arguments()
+    from SAMUSALib.engine.registry import find_model
+
+    model_file = find_model(args.model).path
+    # First, and in processes of their own: a new process inherits the peak of the one that starts
+    # it, so this one must not have loaded torch yet.
+    results = measure_memory(model_file, args.frames, args.threads) if args.frames else {}
+    results = describe(args) | measure_speed(model_file, args) | results
+    args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    for name, value in results.items():
+        print(f"{name:<37} {value}")
+    print(f"wrote {args.out}")
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="samusa-small", help="name or checkpoint file")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="default: all cores")
+    parser.add_argument(
+        "--frames", type=int, default=700, help="of the long clip; 0 leaves memory out"
+    )
+    parser.add_argument("--cine", type=int, default=CINE_FRAMES, help="frames of the cine")
+    parser.add_argument("--repeats", type=int, default=3, help="of propagation; clicks: 10 times")
+    parser.add_argument("--out", type=Path, default=Path("bench.json"))
+    return parser.parse_args()
+
+
+def usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe(args: argparse.Namespace) -> dict:
+    import torch
+
+    return {
+        "model": args.model,
+        "processor": processor(),
+        "cores": usable_cores(),
+        "threads": args.threads,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cine_frames": args.cine,
+        "long_clip_frames": args.frames,
+    }
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+# What is annotated ----------------------------------------------------------------------------
+
+
+def cine(frames: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Simulated frames (T, H, W) uint8 and the masks (T, H, W) bool of the lesion in them."""
+    from SAMUSALib.phantom import demo_spec, simulate
+
+    demo = demo_spec()
+    scale = height / demo.size[0]
+    lesion = replace(
+        demo.structures[0],
+        centre=(width / 2, 0.6 * height),
+        axes=tuple(scale * axis for axis in demo.structures[0].axes),
+        visible=(),
+    )
+    spec = replace(demo, frames=frames, size=(height, width), structures=(lesion,), distractors=())
+    phantom = simulate(spec)
+    return phantom.frames, phantom.labels == 1
+
+
+def clicks_on(truth: np.ndarray) -> np.ndarray:
+    """(CLICKS, 2) clicks on the true border, each where the curve through the others is worst:
+    the same clicks for every engine."""
+    from SAMUSALib.engine.spline import spline_mask
+    from SAMUSALib.training.clicks import border, next_boundary_click
+
+    edge, rng, clicks = border(truth), np.random.default_rng(0), np.zeros((0, 2))
+    for _ in range(CLICKS):
+        mask = spline_mask(clicks, truth.shape) if len(clicks) > 1 else None
+        clicks = np.vstack([clicks, next_boundary_click(edge, clicks, mask, rng)])
+    return clicks
+
+
+def as_job(frames: np.ndarray, truth: np.ndarray):
+    """A clip, and its lesion clicked on the middle frame and visible on every frame."""
+    from SAMUSALib.clip import Clip, Geometry
+    from SAMUSALib.prompts import FramePrompts, SegmentPrompts, Window
+
+    middle = len(frames) // 2
+    prompts = FramePrompts(boundary=clicks_on(truth[middle % len(truth)]))
+    segment = SegmentPrompts("lesion", {middle: prompts}, (Window(0, len(frames) - 1),))
+    return Clip(frames, Geometry.for_cine(*frames.shape)), [segment]
+
+
+# Speed ----------------------------------------------------------------------------------------
+
+
+def measure_speed(model_file: Path, args: argparse.Namespace) -> dict:
+    import torch
+
+    from SAMUSALib.engine.models import load_model
+    from SAMUSALib.engine.propagation import propagate
+    from SAMUSALib.engine.segmentation import FrameSegmenter
+    from SAMUSALib.engine.spline import propagate_spline
+    from SAMUSALib.prompts import FramePrompts
+
+    torch.set_num_threads(args.threads)
+    results = spread("load_seconds", repeated(args.repeats, lambda: load_model(model_file, "cpu")))
+    model = load_model(model_file, "cpu")
+    results |= {"parameters": model.info.parameters, "input_size": model.info.input_size}
+
+    frames, truth = cine(1, 768, 1024)
+    frame, prompts = frames[0], FramePrompts(boundary=clicks_on(truth[0]))
+    segmenter = FrameSegmenter(model)
+    segmenter.segment(frame, prompts)  # the very first call also sets torch up
+    results |= spread("click_cold_seconds", repeated(10, lambda: segmenter.segment(frame, prompts)))
+    segmenter.segment(frame, prompts, key="frame")
+    results |= spread(
+        "click_warm_seconds", repeated(10, lambda: segmenter.segment(frame, prompts, key="frame"))
+    )
+
+    frames, truth = cine(args.cine, 512, 512)
+    clip, segments = as_job(frames, truth)
+    results |= run_engine("propagation", args, truth, lambda: propagate(model, clip, segments))
+    results |= run_engine("spline", args, truth, lambda: propagate_spline(clip, segments))
+    return results
+
+
+def run_engine(name: str, args: argparse.Namespace, truth: np.ndarray, start: Callable) -> dict:
+    """Frames a second, and the mean Dice: speed says little about masks that are wrong."""
+    from SAMUSALib.evaluation.metrics import dice
+
+    found = []
+    seconds = repeated(args.repeats, lambda: found.extend(start()))
+    values = [dice(result.mask, truth[result.frame]) for result in found]
+    speeds = [args.cine / spent for spent in seconds]
+    return spread(f"{name}_frames_per_second", speeds) | {
+        f"{name}_dice": round(float(np.mean(values)), 4)
+    }
+
+
+def repeated(times: int, act: Callable[[], object]) -> list[float]:
+    """Seconds of each call."""
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        act()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def spread(name: str, values: list[float]) -> dict[str, float]:
+    by_name = {"median": np.median(values), "min": min(values), "max": max(values)}
+    return {f"{name}_{kind}": round(float(value), 4) for kind, value in by_name.items()}
+
+
+# Memory ---------------------------------------------------------------------------------------
+
+
+def measure_memory(model_file: Path, frames: int, threads: int) -> dict:
+    """Peaks of a short and of a long clip, each in a process of its own, and the growth within
+    the long one. The clip's own array is counted out."""
+    early = min(SAMPLED_AT, frames // 2)
+    short = in_new_process(peaks, model_file, early, early, threads)
+    long = in_new_process(peaks, model_file, frames, early, threads)
+    return {
+        f"memory_mib_clip_of_{early}": short[-1],
+        f"memory_mib_clip_of_{frames}": long[-1],
+        f"memory_mib_at_frame_{early}": long[0],
+        f"memory_mib_at_frame_{frames}": long[1],
+        "memory_growth": round(long[1] / long[0] - 1, 4),
+    }
+
+
+def in_new_process(act: Callable, *args):
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(act, *args).result()
+
+
+def peaks(model_file: Path, count: int, early: int, threads: int) -> list[float]:
+    """MiB at most in use until `early` frames and until all `count` frames were propagated."""
+    import torch
+
+    from SAMUSALib.engine.models import load_model
+    from SAMUSALib.engine.propagation import propagate
+
+    torch.set_num_threads(threads)
+    frames, truth = cine(PERIOD, 512, 512)
+    frames = frames[np.arange(count) % PERIOD]
+    clip, segments = as_job(frames, truth)
+    model = load_model(model_file, "cpu")
+    found = []
+    for done, _ in enumerate(propagate(model, clip, segments), start=1):
+        if done in (early, count):
+            found.append(round((peak_bytes() - frames.nbytes) / MIB, 1))
+    return found
+
+
+def peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+if __name__ == "__main__":
+    sys.exit(main())
