@@ -77,7 +77,7 @@ def trainer(recipe, clips=()):
 
 
 SHORT = Recipe(
-    steps=30, batch=4, warmup=5, learning_rate=2e-3, click_schedule=(2, 3), autocast=False
+    steps=30, batch=4, warmup=5, learning_rate=2e-3, click_counts=((2,), (3,)), autocast=False
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,8 @@ def add_parser(commands, common) -> None:
         help="train a model on labelled images, sweeps and phantoms",
         description="Train a model on the train split of labelled image folders (manifest.json), "
         "their groups as sweeps, and simulated clips. The checkpoint is saved every 250 "
-        "steps and at the end; Ctrl-C keeps the last one.",
+        "steps and at the end; Ctrl-C keeps the last one. Under torchrun every process trains on "
+        "batches of its own.",
     )
     parser.add_argument("--images", type=Path, nargs="*", default=[], metavar="DIR")
     parser.add_argument(
@@ -41,7 +43,7 @@ def add_parser(commands, common) -> None:
         "--device", default="auto", choices=DEVICES, help="where it trains (default: auto)"
     )
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")
-    parser.add_argument("--log", type=Path, metavar="FILE", help="a JSON line of losses at a time")
+    parser.add_argument("--losses", type=Path, metavar="FILE", help="a JSON line of losses at a time")
     parser.set_defaults(run=run)
 
 
@@ -74,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidValue(
             f"architecture is {args.architecture!r}; it must be one of {', '.join(ARCHITECTURES)}"
         )
+    rank = join_processes()
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
@@ -115,20 +118,33 @@ def run(args: argparse.Namespace) -> int:
             ),
         )  # fmt: skip
 
+    if rank > 0:
+        train(trainer, args.out, lambda *_: None)
+        return 0
     bar = progress_bar(args.steps, "training", unit="step")
 
     def report(step: int, losses: dict[str, float], seconds: float) -> None:
         bar.update(step - bar.n)
         bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()})
-        if args.log:
+        if args.losses:
             try:
-                with args.log.open("a") as file:
+                with args.losses.open("a") as file:
                     row = {"step": step, "seconds": round(seconds, 1), **losses}
                     file.write(json.dumps(row) + "\n")
             except OSError as error:
-                raise CannotWrite(f"cannot write {args.log}: {error.strerror}") from None
+                raise CannotWrite(f"cannot write {args.losses}: {error.strerror}") from None
 
     with bar:
         train(trainer, args.out, save, report)
     print(f"wrote {args.out}")
     return 0
+
+
+def join_processes() -> int:
+    """Under torchrun, join the other processes; returns this one's rank, 0 if it is alone."""
+    if "RANK" not in os.environ:
+        return 0
+    import torch
+
+    torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return torch.distributed.get_rank()

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, distributed
 
 from ..engine.network import (
     BOUNDARY,
@@ -41,23 +41,24 @@ LOSS_STRIDE = 2  # losses are taken on a grid of half the network's input: 4 tim
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. Shares of modes are probabilities of a step."""
+    """How to train. Shares of modes are probabilities of a step. click_counts: a boundary step
+    takes its loss at one count of each group, so that few decodings cover all counts."""
 
     steps: int = 4000
     batch: int = 8
     clip_batch: int = 4
     clip_frames: int = 3
-    learning_rate: float = 4e-4
+    learning_rate: float = 1e-3
     final_rate: float = 1e-5
-    warmup: int = 200
+    warmup: int = 150
     weight_decay: float = 0.05
     clip_gradient: float = 1.0
     ema: float = 0.998
-    share_clips: float = 0.25
+    share_clips: float = 0.2
     share_region: float = 0.08
     share_box: float = 0.06
     share_mask: float = 0.06
-    click_schedule: tuple[int, ...] = (2, 3, 4, 5, 8)
+    click_counts: tuple[tuple[int, ...], ...] = ((2,), (3, 4), (5, 6, 8))
     autocast: bool = True
     seed: int = 0
     # A small network on few data, primed by the spline: plain cross entropy (gamma 0, even
@@ -80,6 +81,9 @@ class Recipe:
 class Trainer:
     """Trains a network on labelled images (clips of one frame) and clips.
 
+    Where torch.distributed is initialised, every process draws its own batch and gradients are
+    averaged; the networks must start equal.
+
     images, clips: with the probability of each; clips may be empty. `step()` runs one step and
     returns its losses; `ema_state()` is what to save.
     """
@@ -96,7 +100,12 @@ class Trainer:
         self.network, self.recipe = network.train(), recipe
         self.images, self.image_weights = images, image_weights
         self.clips, self.clip_weights = clips, clip_weights
-        self.rng = np.random.default_rng(recipe.seed)
+        self.processes, rank = 1, 0
+        if distributed.is_initialized():
+            self.processes, rank = distributed.get_world_size(), distributed.get_rank()
+        self.rng = np.random.default_rng([recipe.seed, rank])
+        # the kind of a step is the same in all processes: none waits for another's longer one
+        self.kinds = np.random.default_rng(recipe.seed)
         decayed = [p for p in network.parameters() if p.requires_grad and p.ndim >= 2]
         plain = [p for p in network.parameters() if p.requires_grad and p.ndim < 2]
         self.optimizer = torch.optim.AdamW(
@@ -131,7 +140,7 @@ class Trainer:
             self.network.device.type, dtype=torch.bfloat16, enabled=r.autocast
         )
         with autocast, self.network.presence_bypass():
-            if self.clips and self.rng.random() < r.share_clips:
+            if self.clips and self.kinds.random() < r.share_clips:
                 loss, parts = self._clip_loss()
             else:
                 loss, parts = self._image_loss()
@@ -142,6 +151,7 @@ class Trainer:
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self._average_gradients()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), r.clip_gradient)
         self.optimizer.step()
         self.done += 1
@@ -150,6 +160,19 @@ class Trainer:
             for name, value in self.network.state_dict().items():
                 self.average[name].lerp_(value, 1 - momentum)
         return parts
+
+    def _average_gradients(self) -> None:
+        """Mean over the processes; a parameter that a process did not use counts as 0 there."""
+        if self.processes == 1:
+            return
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat)
+        flat /= self.processes
+        parts = flat.split([p.numel() for p in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
 
     def ema_state(self) -> dict[str, Tensor]:
         """Exponential moving average of the weights."""
@@ -162,7 +185,7 @@ class Trainer:
         samples = draw_batch(self.images, self.image_weights, r.batch, 1, self.size, self.rng)
         embedding = self.network.embed(self._stack([s.images[0] for s in samples]))
         truth = np.stack([s.truth[0] for s in samples])
-        mode = self.rng.random()
+        mode = self.kinds.random()
         if mode < r.share_region:
             kind, rounds = "region", self._region_rounds(embedding, truth)
         elif mode < r.share_region + r.share_box:
@@ -185,7 +208,8 @@ class Trainer:
         clicks = [s.clicks for s in samples]
         features = self.network.without_memory(embedding)
         rounds = []
-        for count in self.recipe.click_schedule:
+        for counts in self.recipe.click_counts:
+            count = int(self.rng.choice(counts))
             predicted = _masks(rounds[-1][0], self.size) if rounds else [None] * len(samples)
             for index, sample in enumerate(samples):
                 while len(clicks[index]) < count:
