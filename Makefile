@@ -25,12 +25,13 @@ $(VENV)/engine.done: pyproject.toml Makefile
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) "pip>=24" "setuptools>=70" wheel
 	@$(PIP) "$(TORCH)"
-	@SAM2_BUILD_CUDA=0 $(PIP) --no-deps --no-build-isolation "sam2==1.1.0"
 	@$(PIP) --editable .
+	@SAM2_BUILD_CUDA=0 $(PIP) --no-deps --no-build-isolation "sam2==1.1.0"
 	@touch $@
 
 $(VENV)/tests.done: $(VENV)/engine.done
 	@echo "Adding the test tools and Slicer's libraries"
+	@echo "(pip may say that sam2 lacks torchvision: what SAMUSA uses of it does not need that)"
 	@$(PIP) --editable ".[test]"
 	@$(PIP) --editable ".[scene]" || \
 	    echo "note: slicer-core has no build for this Python; the tests in Testing/scene are skipped"

@@ -76,10 +76,11 @@ def test_the_network_is_held_back_at_boundary_clicks_only():
     with torch.no_grad():
         network.click_gate.copy_(torch.tensor([20.0, 0.0]))
     points = (torch.tensor([[[29.5, 29.5], [9.5, 49.5]]]), torch.tensor([[BOUNDARY, INCLUDE]]))
-    freedom = network._freedom(points, 16)[0, 0]
-    assert freedom[7, 7] < 0.05
-    assert freedom[12, 2] > 0.7
-    assert network._freedom((points[0], torch.full((1, 2), INCLUDE)), 16) == 1.0
+    grid = torch.zeros(1, 1, 16, 16)
+    near, known = network._clicks(points, grid)
+    assert known[0, 0, 7, 7] > 0.95 and near[0, 0, 7, 7] > 0.95
+    assert known[0, 0, 12, 2] < 0.3
+    assert not any(m.any() for m in network._clicks((points[0], points[1] * 0 + INCLUDE), grid))
 
 
 def test_inside_a_window_the_presence_head_is_not_asked(frame):

@@ -20,7 +20,7 @@ def add_parser(commands, common) -> None:
         parents=[common],
         help="train a model on labelled images, sweeps and phantoms",
         description="Train a model on the train split of labelled image folders (manifest.json), "
-        "their groups as sweeps, and simulated clips. The checkpoint is saved every 250 "
+        "their groups as sweeps, and simulated clips. The checkpoint is saved every 500 "
         "steps and at the end; Ctrl-C keeps the last one. Under torchrun every process trains on "
         "batches of its own.",
     )
@@ -36,14 +36,14 @@ def add_parser(commands, common) -> None:
     parser.add_argument("--start", type=Path, metavar="FILE", help="checkpoint to start from")
     parser.add_argument("--architecture", default="samusa_small")
     parser.add_argument("--name", default="samusa-small", help="name written into the checkpoint")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--rate", type=float, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--device", default="auto", choices=DEVICES, help="where it trains (default: auto)"
     )
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")
-    parser.add_argument("--losses", type=Path, metavar="FILE", help="a JSON line of losses at a time")
+    parser.add_argument("--losses", type=Path, metavar="FILE", help="losses as lines of JSON")
     parser.set_defaults(run=run)
 
 

@@ -103,7 +103,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 ARCHITECTURES["samusa_small"] = Architecture(
-    embed_dim=48,
+    embed_dim=32,
     stages=(1, 2, 4, 2),
     global_att_blocks=(5, 6, 8),
     window_spec=(8, 8, 8, 4),

@@ -3,7 +3,8 @@ shape priors.
 
 Sources: SAM 2 (Ravi et al. 2024, arXiv 2408.00714); boundary points and temporal windows: SAMUSA
 (Podvin et al.). The shape prior is ours: with exact clicks a spline through them is already a
-strong guess, so the network learns what to change about it.
+strong guess, so the network learns what to change about it; the border head (after U-Net,
+Ronneberger et al. 2015) draws that change finely.
 """
 
 from __future__ import annotations
@@ -73,29 +74,85 @@ class PresenceMaskDecoder(MaskDecoder):
         return masks, ious, tokens, presence
 
 
+class BorderHead(nn.Module):
+    """A small U-Net that finishes the outline at half the input's resolution.
+
+    SAM2's decoder answers at a quarter, from tokens; drawing a border through clicks along an
+    edge in the image is local work, which convolutions learn from few images. It sees the image,
+    the prior, the nearness of boundary clicks and the decoder's logits, and at its bottom SAM2's
+    own features. It starts at no change.
+    """
+
+    CHANNELS = (8, 24, 48, 96)
+
+    def __init__(self, hidden_dim: int):
+        super().__init__()
+        widths = self.CHANNELS
+        self.down = nn.ModuleList(
+            _convolutions(before, after)
+            for before, after in zip((4, *widths[:-1]), widths, strict=True)
+        )
+        self.context = nn.Conv2d(hidden_dim, widths[-1], kernel_size=1)
+        self.up = nn.ModuleList(
+            _convolutions(below + beside, beside)
+            for below, beside in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        self.out = nn.Conv2d(widths[0], 1, kernel_size=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, maps: Tensor, features: Tensor) -> Tensor:
+        """maps (B, 4, S/2, S/2), features (B, C, S/16, S/16) -> logits (B, 1, S/2, S/2)."""
+        kept = []
+        for index, block in enumerate(self.down):
+            maps = block(maps if index == 0 else F.max_pool2d(maps, 2))
+            kept.append(maps)
+        maps = kept.pop() + self.context(features)
+        for block in self.up:
+            beside = kept.pop()
+            maps = block(torch.cat([_resize(maps, beside.shape[-1]), beside], dim=1))
+        return self.out(maps)
+
+
+def _convolutions(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(before, after, kernel_size=3, padding=1),
+        nn.GroupNorm(4, after),
+        nn.GELU(),
+        nn.Conv2d(after, after, kernel_size=3, padding=1),
+        nn.GroupNorm(4, after),
+        nn.GELU(),
+    )
+
+
 @dataclass(frozen=True)
 class Embedding:
     """Image features of one or more network inputs: finest first, as SAM2's decoder wants them.
 
-    levels: (B, C/8, S/4, S/4), (B, C/4, S/8, S/8), (B, C, S/16, S/16).
+    levels: (B, C/8, S/4, S/4), (B, C/4, S/8, S/8), (B, C, S/16, S/16). image: (B, 1, S/2, S/2)
+    grey for the border head, or None.
     """
 
     levels: tuple[Tensor, ...]
+    image: Tensor | None = None
 
     def __getitem__(self, index: int) -> Embedding:
-        return Embedding(tuple(level[index : index + 1] for level in self.levels))
+        image = None if self.image is None else self.image[index : index + 1]
+        return Embedding(tuple(level[index : index + 1] for level in self.levels), image)
 
     @property
     def nbytes(self) -> int:
-        return sum(level.numel() * level.element_size() for level in self.levels)
+        tensors = [*self.levels] if self.image is None else [*self.levels, self.image]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 @dataclass(frozen=True)
 class Decoded:
     """What the heads say about a batch of inputs.
 
-    logits: (B, 1, S/4, S/4) mask logits without the prior; prior: (B, 1, h, w) prior logits or
-    None; iou, presence: (B,); pointer: (B, C) object pointer.
+    logits: mask logits without the prior, (B, 1, S/4, S/4), or (B, 1, S/2, S/2) where a border
+    head finished them; prior: (B, 1, h, w) prior logits or None; iou, presence: (B,); pointer:
+    (B, C) object pointer.
     """
 
     logits: Tensor
@@ -119,8 +176,8 @@ def _resize(maps: Tensor, size: int) -> Tensor:
 class SamusaNetwork(SAM2Base):
     """SAM2 with boundary points, presence bypass and shape priors; see `Architecture`.
 
-    State dict keys and shapes are SAM2's own, plus `sam_prompt_encoder.boundary_embedding` and
-    `click_gate` where the architecture has them.
+    State dict keys and shapes are SAM2's own, plus `sam_prompt_encoder.boundary_embedding`,
+    `border_head` and `click_gate` where the architecture has them.
     """
 
     def __init__(self, architecture: Architecture):
@@ -162,6 +219,7 @@ class SamusaNetwork(SAM2Base):
             },
         )
         if a.primed:
+            self.border_head = BorderHead(a.hidden_dim)
             # How much of the network's change is held back at a boundary click: sigmoid of the
             # first value; the second scales the reach.
             self.click_gate = nn.Parameter(torch.tensor([0.0, 0.0]))
@@ -197,8 +255,12 @@ class SamusaNetwork(SAM2Base):
 
     def embed(self, images: Tensor) -> Embedding:
         """(B, 3, S, S) float RGB in 0..1 -> image features."""
-        features = self.forward_image((images - self.pixel_mean) / self.pixel_std)
-        return Embedding(tuple(features["backbone_fpn"]))
+        images = (images - self.pixel_mean) / self.pixel_std
+        features = self.forward_image(images)
+        grey = None
+        if self.architecture.primed:
+            grey = F.avg_pool2d(images.mean(dim=1, keepdim=True), 2)
+        return Embedding(tuple(features["backbone_fpn"]), grey)
 
     def without_memory(self, embedding: Embedding) -> Tensor:
         """(B, C, S/16, S/16) features of a frame that no other frame conditions."""
@@ -234,20 +296,40 @@ class SamusaNetwork(SAM2Base):
             multimask_output=multimask,
         )
         prior = None
-        if self.architecture.primed and mask is not None:
+        if self.architecture.primed:
             prior = mask
-            low = low * self._freedom(points, low.shape[-1])
+            low = self._finish_border(embedding, features, points, mask, low)
         if self.training:
             # A structure missed by the score must still be learned by the mask: training runs
             # bypassed and the score's own answer goes to its loss.
             presence = self.sam_mask_decoder.score
         return Decoded(low, prior, ious.max(dim=1).values, presence[:, 0], pointer)
 
-    def _freedom(self, points: tuple[Tensor, Tensor] | None, size: int) -> Tensor | float:
-        """(B, 1, size, size) in 0..1: how far the network may leave its prior. At a boundary
-        click the outline is known, so the change is held back there."""
+    def _finish_border(
+        self,
+        embedding: Embedding,
+        features: Tensor,
+        points: tuple[Tensor, Tensor] | None,
+        prior: Tensor | None,
+        low: Tensor,
+    ) -> Tensor:
+        """The decoder's logits (B, 1, S/4, S/4) -> (B, 1, S/2, S/2) after the border head, held
+        back at boundary clicks where there is a prior."""
+        size = self.image_size // 2
+        low = _resize(low, size)
+        near, known = self._clicks(points, low)
+        believed = torch.zeros_like(low) if prior is None else _resize(prior, size)
+        scale = PRIOR_HEIGHT
+        maps = [embedding.image, believed / scale, near, (low / scale).clamp(-2, 2)]
+        low = low + self.border_head(torch.cat(maps, dim=1), features)
+        return low if prior is None else low * (1 - known)
+
+    def _clicks(self, points: tuple[Tensor, Tensor] | None, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Two maps (B, 1, size, size) in 0..1: nearness of boundary clicks, and how far the
+        change is held back there, because the outline is known."""
+        size = like.shape[-1]
         if points is None or not (points[1] == BOUNDARY).any():
-            return 1.0
+            return torch.zeros_like(like), torch.zeros_like(like)
         coords, labels = points
         step = self.image_size / size
         centres = (torch.arange(size, device=coords.device) + 0.5) * step - 0.5
@@ -257,7 +339,8 @@ class SamusaNetwork(SAM2Base):
         squared = squared.masked_fill((labels != BOUNDARY)[..., None, None], torch.inf)
         nearest = squared.amin(dim=1, keepdim=True)
         strength, reach = self.click_gate.sigmoid()[0], CLICK_REACH * self.click_gate.exp()[1]
-        return 1 - strength * torch.exp(-nearest / (2 * reach.square()))
+        near = torch.exp(-nearest / (2 * CLICK_REACH**2))
+        return near, strength * torch.exp(-nearest / (2 * reach.square()))
 
     def with_memory(
         self,

@@ -44,21 +44,21 @@ class Recipe:
     """How to train. Shares of modes are probabilities of a step. click_counts: a boundary step
     takes its loss at one count of each group, so that few decodings cover all counts."""
 
-    steps: int = 4000
-    batch: int = 8
-    clip_batch: int = 4
+    steps: int = 8000
+    batch: int = 2
+    clip_batch: int = 1
     clip_frames: int = 3
     learning_rate: float = 1e-3
     final_rate: float = 1e-5
-    warmup: int = 150
+    warmup: int = 300
     weight_decay: float = 0.05
     clip_gradient: float = 1.0
-    ema: float = 0.998
-    share_clips: float = 0.2
-    share_region: float = 0.08
-    share_box: float = 0.06
-    share_mask: float = 0.06
-    click_counts: tuple[tuple[int, ...], ...] = ((2,), (3, 4), (5, 6, 8))
+    ema: float = 0.999
+    share_clips: float = 0.15
+    share_region: float = 0.05
+    share_box: float = 0.04
+    share_mask: float = 0.04
+    click_counts: tuple[tuple[int, ...], ...] = ((2, 3), (3, 4, 5, 6, 8))
     autocast: bool = True
     seed: int = 0
     # A small network on few data, primed by the spline: plain cross entropy (gamma 0, even
@@ -207,9 +207,9 @@ class Trainer:
         outlines = [border(mask) for mask in truth]
         clicks = [s.clicks for s in samples]
         features = self.network.without_memory(embedding)
-        rounds = []
+        rounds, count = [], 0
         for counts in self.recipe.click_counts:
-            count = int(self.rng.choice(counts))
+            count = int(self.rng.choice([c for c in counts if c > count]))
             predicted = _masks(rounds[-1][0], self.size) if rounds else [None] * len(samples)
             for index, sample in enumerate(samples):
                 while len(clicks[index]) < count:
@@ -378,7 +378,7 @@ def train(
     checkpoint: Path,
     save: Callable[[Path, dict[str, Tensor], int], None],
     report: Callable[[int, dict[str, float], float], None] | None = None,
-    save_every: int = 250,
+    save_every: int = 500,
 ) -> None:
     """Run the recipe to its end, saving the averaged weights now and then and at the end."""
     started = time.monotonic()
@@ -386,7 +386,7 @@ def train(
     while trainer.done < trainer.recipe.steps:
         for name, value in trainer.step().items():
             sums.setdefault(name, []).append(value)
-        if trainer.done % 50 == 0 and report is not None:
+        if trainer.done % 100 == 0 and report is not None:
             report(
                 trainer.done,
                 {name: float(np.mean(values)) for name, values in sums.items()},
