@@ -126,6 +126,13 @@ def test_a_small_structure_is_seen_as_sharply_as_a_large_one(frame):
     assert small.view.width < large.view.width / 2
 
 
+def test_a_click_inside_beyond_the_mask_before_is_taken_into_view(frame):
+    segmenter = FrameSegmenter(tiny_model())
+    first = segmenter.segment(frame, FramePrompts(mask=spline_mask(RING / 4 + 40, SIZE)))
+    view = segmenter.choose_view(FramePrompts(include=[[120, 100]]), SIZE, first)
+    assert view.x0 + view.width > 120 and view.y0 + view.height > 100
+
+
 @pytest.mark.parametrize(
     "prompts, message",
     [

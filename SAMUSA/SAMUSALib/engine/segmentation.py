@@ -214,18 +214,28 @@ class FrameSegmenter:
         )
 
 
-def _extent(prompts: FramePrompts, previous: FrameResult | None):
-    """What the view is about: (x0, y0, x1, y1) frame pixels or None, and the zoom for it."""
+def _extent(
+    prompts: FramePrompts, previous: FrameResult | None
+) -> tuple[tuple[float, float, float, float] | None, float]:
+    """What the view is about: (x0, y0, x1, y1) frame pixels or None, and the zoom for it.
+
+    The mask prompt, the box, two or more boundary points, or else the mask before; clicks inside
+    the structure are taken in too.
+    """
+    zoom = ZOOM
     if prompts.mask is not None and prompts.mask.any():
-        return bounding_box(prompts.mask), ZOOM
-    if prompts.box is not None:
-        return tuple(prompts.box), ZOOM
-    if len(prompts.boundary) >= 2:
-        low, high = prompts.boundary.min(axis=0), prompts.boundary.max(axis=0)
-        return (*low, *high), ZOOM if len(prompts.boundary) > 2 else ZOOM_TWO_CLICKS
-    if previous is not None and previous.mask.any():
-        return bounding_box(previous.mask), ZOOM
-    return None, ZOOM
+        extent = bounding_box(prompts.mask)
+    elif prompts.box is not None:
+        extent = prompts.box
+    elif len(prompts.boundary) >= 2:
+        extent = np.concatenate([prompts.boundary.min(axis=0), prompts.boundary.max(axis=0)])
+        zoom = ZOOM if len(prompts.boundary) > 2 else ZOOM_TWO_CLICKS
+    elif previous is not None and previous.mask.any():
+        extent = bounding_box(previous.mask)
+    else:
+        return None, ZOOM
+    corners = np.concatenate([np.reshape(extent, (2, 2)), prompts.include, prompts.boundary])
+    return (*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist()), zoom
 
 
 def shape_logits(shape: np.ndarray, grid: int, size: int) -> Tensor:
