@@ -187,7 +187,7 @@ def test_the_command_trains_a_checkpoint_that_works(tmp_path, monkeypatch):
     assert model.info.name == "mine" and model.info.provenance["steps"] == 2
     again = tmp_path / "again.safetensors"
     command[-1] = str(again)
-    assert main([*command, "--start", str(out)]) == 0
+    assert main([*command, "--checkpoint", str(out)]) == 0
     assert load_model(again, "cpu").info.provenance["started_from"] == "mine"
 
 

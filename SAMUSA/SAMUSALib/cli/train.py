@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ..errors import CannotWrite, InvalidValue
@@ -33,7 +33,7 @@ def add_parser(commands, common) -> None:
         "--phantoms", type=int, default=60, metavar="N", help="simulated clips (default: 60)"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.safetensors")
-    parser.add_argument("--start", type=Path, metavar="FILE", help="checkpoint to start from")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="checkpoint to start from")
     parser.add_argument("--architecture", default="samusa_small")
     parser.add_argument("--name", default="samusa-small", help="name written into the checkpoint")
     parser.add_argument("--steps", type=int, default=8000)
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         f"{len(simulated)} simulated",
         file=sys.stderr,
     )
-    start = None if args.start is None else read_checkpoint(args.start)
+    start = None if args.checkpoint is None else read_checkpoint(args.checkpoint)
     network = (
         SamusaNetwork(ARCHITECTURES[args.architecture]) if start is None else build_network(start)
     )
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         "phantoms": args.phantoms,
         "started_from": None if start is None else start.name,
         "earlier": None if start is None else start.provenance,
-        "seed": args.seed,
+        "recipe": asdict(recipe),
     }
 
     def save(path: Path, tensors: dict, steps: int) -> None:

@@ -151,7 +151,7 @@ def demo_spec() -> PhantomSpec:
         wall_db=5,
         vagueness=0.35,
         visible=((8, 39),),
-        growth=9,
+        growth=5,
         wobble=1.5,
     )
     vessel = Structure("cyst", (96, 200), (17, 11), angle_deg=20, pulse=0.12, pulse_period=14)

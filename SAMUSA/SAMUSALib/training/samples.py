@@ -126,7 +126,7 @@ class _Drift:
         steps[0] = 0
         trend = rng.normal(0, 1, 4) * strength
         path = np.cumsum(steps + trend * (np.arange(frames) > 0)[:, None], axis=0)
-        self.path = path * [0.02, 0.02, 0.02, 0.02]
+        self.path = path * [0.03, 0.03, 0.02, 0.05]  # of the view, of it, radians, log of size
 
     def at(self, step: int, size: int) -> np.ndarray:
         dx, dy, angle, growth = self.path[step]

@@ -54,10 +54,10 @@ class Recipe:
     weight_decay: float = 0.05
     clip_gradient: float = 1.0
     ema: float = 0.999
-    share_clips: float = 0.15
-    share_region: float = 0.05
-    share_box: float = 0.04
-    share_mask: float = 0.04
+    share_clips: float = 0.35
+    share_region: float = 0.04
+    share_box: float = 0.03
+    share_mask: float = 0.15
     click_counts: tuple[tuple[int, ...], ...] = ((2, 3), (3, 4, 5, 6, 8))
     autocast: bool = True
     seed: int = 0
@@ -253,11 +253,12 @@ class Trainer:
         return [(self.network.decode(embedding, features, points, None), points)]
 
     def _mask_round(self, embedding: Embedding, truth: np.ndarray):
-        """A mask from elsewhere: the truth, shifted, grown, turned into a coarse outline."""
+        """A mask from elsewhere, as the frame before gives it: the truth, shifted and grown or
+        shrunk. The network learns to follow the image away from it."""
         masks = []
         for mask in truth:
             half = _halved(mask)
-            distance = signed_distance(half) + self.rng.normal(0, 0.04) * np.sqrt(half.sum() + 1)
+            distance = signed_distance(half) + self.rng.normal(0, 0.1) * np.sqrt(half.sum() + 1)
             shift = np.round(self.rng.normal(0, 0.08, 2) * np.sqrt(half.sum())).astype(int)
             masks.append(np.roll(distance > 0, shift, axis=(0, 1)))
         features = self.network.without_memory(embedding)
