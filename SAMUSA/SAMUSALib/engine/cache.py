@@ -9,13 +9,14 @@ from .network import Embedding
 
 
 class EmbeddingCache:
-    """Least recently used embeddings go first once `budget` bytes are reached.
+    """Least recently used embeddings go first once `budget` bytes are reached; the `least` newest
+    always stay.
 
     256 MiB hold about 500 embeddings of the embedded model and 15 of SAM2 at 1024 x 1024.
     """
 
-    def __init__(self, budget: int = 256 * 2**20):
-        self.budget = budget
+    def __init__(self, budget: int = 256 * 2**20, least: int = 1):
+        self.budget, self.least = budget, least
         self.nbytes = 0
         self._entries: OrderedDict[Hashable, Embedding] = OrderedDict()
 
@@ -29,7 +30,7 @@ class EmbeddingCache:
         self.drop(key)
         self._entries[key] = embedding
         self.nbytes += embedding.nbytes
-        while self.nbytes > self.budget and len(self._entries) > 1:
+        while self.nbytes > self.budget and len(self._entries) > self.least:
             _, oldest = self._entries.popitem(last=False)
             self.nbytes -= oldest.nbytes
 
