@@ -218,6 +218,17 @@ def test_a_checkpoint_that_runs_code_is_refused_and_does_not_run(job, capsys):
     assert not owned.exists() and not job.out.exists()
 
 
+def test_a_checkpoint_of_another_architecture_is_refused(job, capsys):
+    import torch
+
+    other = job.tmp / "other.pt"
+    torch.save({"model": torch.nn.Linear(2, 2).state_dict()}, other)
+    assert job.run(model=other) == 2
+    said = one_line(capsys)
+    assert "other.pt" in said and "not a SAM2 checkpoint" in said
+    assert not job.out.exists()
+
+
 def test_places_that_cannot_be_written_are_refused_before_the_work(job, fake_engine, capsys):
     def never(done):
         raise AssertionError("propagated before the output was checked")
