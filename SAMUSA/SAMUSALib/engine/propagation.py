@@ -153,9 +153,8 @@ class _SegmentTracker:
                 )
                 for _ in range(PASSES if self.primed else 1):
                     decoded = self._decode(embedding, features, shape, view)
-                    logits = frame_logits(decoded, view, None, self.clip.frame_size)
-                    if (logits > 0).any():
-                        shape = logits > 0
+                    mask = frame_logits(decoded, view, None, self.clip.frame_size) > 0
+                    shape = mask if mask.any() else shape
                 recent[index] = self.network.remember(
                     embedding,
                     decoded.full_logits(self.size),
@@ -164,7 +163,6 @@ class _SegmentTracker:
                     prompted=False,
                 )
             self._forget(recent)
-            mask = logits > 0
             if index not in self.locked:
                 yield FrameMask(
                     self.segment.name, index, mask, _confidence(decoded), FrameState.PROPAGATED

@@ -194,40 +194,49 @@ class Trainer:
             kind, rounds = "mask", self._mask_round(embedding, truth)
         else:
             kind, rounds = "boundary", self._boundary_rounds(embedding, samples)
-        losses = [self._loss(decoded, truth, points) for decoded, points in rounds]
-        total = torch.stack([loss for loss, _ in losses]).mean()
-        names = losses[0][1]
-        return total, {
-            f"{kind}_{n}": float(np.mean([parts[n] for _, parts in losses])) for n in names
-        }
+        return self._mean_loss(kind, [(decoded, truth, points) for decoded, points in rounds])
 
     def _boundary_rounds(self, embedding: Embedding, samples: list[Sample]):
         """Clicks by the paper's scheme; a loss at each count of the schedule."""
         truth = [s.truth[0] for s in samples]
         outlines = [border(mask) for mask in truth]
         clicks = [s.clicks for s in samples]
-        features = self.network.without_memory(embedding)
         rounds, count = [], 0
         for counts in self.recipe.click_counts:
             count = int(self.rng.choice([c for c in counts if c > count]))
             predicted = _masks(rounds[-1][0], self.size) if rounds else [None] * len(samples)
             for index, sample in enumerate(samples):
-                while len(clicks[index]) < count:
-                    click = next_boundary_click(
-                        outlines[index], clicks[index], predicted[index], self.rng
-                    )
-                    click = click + self.rng.normal(0, sample.jitter, 2)
-                    clicks[index] = np.vstack([clicks[index], click])
-                    if len(clicks[index]) < count:
-                        predicted[index] = spline_mask(clicks[index], truth[index].shape)
-            points = self._points(clicks, [np.full(len(c), BOUNDARY) for c in clicks])
-            prior = self._prior([self._spline(c) for c in clicks])
-            rounds.append((self.network.decode(embedding, features, points, prior), points))
+                clicks[index] = self._click_on(
+                    outlines[index], clicks[index], predicted[index], count, sample.jitter
+                )
+            rounds.append(self._decode_boundary(embedding, clicks))
         return rounds
 
-    def _spline(self, clicks: np.ndarray) -> np.ndarray:
+    def _click_on(
+        self,
+        outline: np.ndarray,
+        clicks: np.ndarray,
+        predicted: np.ndarray | None,
+        count: int,
+        jitter: float,
+    ) -> np.ndarray:
+        """Boundary clicks up to `count`: the first against the predicted mask (S, S), further ones
+        against the curve through those made."""
+        while len(clicks) < count:
+            click = next_boundary_click(outline, clicks, predicted, self.rng)
+            clicks = np.vstack([clicks, click + self.rng.normal(0, jitter, 2)])
+            predicted = spline_mask(clicks, (self.size, self.size))
+        return clicks
+
+    def _decode_boundary(
+        self, embedding: Embedding, clicks: list[np.ndarray]
+    ) -> tuple[Decoded, tuple[Tensor, Tensor]]:
+        """What boundary clicks give, primed by the curve through them; and the points."""
         half = self.size // LOSS_STRIDE
-        return spline_mask((clicks + 0.5) / LOSS_STRIDE - 0.5, (half, half))
+        curves = [spline_mask((c + 0.5) / LOSS_STRIDE - 0.5, (half, half)) for c in clicks]
+        points = self._points(clicks, [np.full(len(c), BOUNDARY) for c in clicks])
+        features = self.network.without_memory(embedding)
+        return self.network.decode(embedding, features, points, self._prior(curves)), points
 
     def _region_rounds(self, embedding: Embedding, truth: np.ndarray):
         """A click at the centre, then at the largest error, the previous mask as prior."""
@@ -279,22 +288,16 @@ class Trainer:
         truth = np.stack([s.truth for s in samples], axis=1)
         if self.rng.random() < 0.3:
             mask = self._stack(list(truth[0].astype(np.float32)))[:, :1]
-            decoded, points = net.adopt(embeddings[0], mask), None
-            rounds = []
+            decoded, rounds = net.adopt(embeddings[0], mask), []
         else:
             count = int(self.rng.integers(2, 7))
-            clicks = [s.clicks for s in samples]
-            for index, sample in enumerate(samples):
-                outline = border(truth[0, index])
-                while len(clicks[index]) < count:
-                    guess = spline_mask(clicks[index], truth[0, index].shape)
-                    click = next_boundary_click(outline, clicks[index], guess, self.rng)
-                    click = click + self.rng.normal(0, sample.jitter, 2)
-                    clicks[index] = np.vstack([clicks[index], click])
-            points = self._points(clicks, [np.full(len(c), BOUNDARY) for c in clicks])
-            prior = self._prior([self._spline(c) for c in clicks])
-            features = net.without_memory(embeddings[0])
-            decoded = net.decode(embeddings[0], features, points, prior)
+            clicks = []
+            for mask, sample in zip(truth[0], samples, strict=True):
+                curve = spline_mask(sample.clicks, mask.shape)
+                clicks.append(
+                    self._click_on(border(mask), sample.clicks, curve, count, sample.jitter)
+                )
+            decoded, points = self._decode_boundary(embeddings[0], clicks)
             rounds = [(decoded, truth[0], points)]
         memory = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
         memory["cond_frame_outputs"][0] = self._remember(embeddings[0], decoded, True)
@@ -305,11 +308,7 @@ class Trainer:
             decoded = net.decode(embeddings[t], features, None, prior)
             rounds.append((decoded, truth[t], None))
             memory["non_cond_frame_outputs"][t] = self._remember(embeddings[t], decoded, False)
-        losses = [self._loss(*each) for each in rounds]
-        total = torch.stack([loss for loss, _ in losses]).mean()
-        names = losses[0][1]
-        parts = {f"clip_{n}": float(np.mean([p[n] for _, p in losses])) for n in names}
-        return total, parts
+        return self._mean_loss("clip", rounds)
 
     def _remember(self, embedding: Embedding, decoded: Decoded, prompted: bool) -> dict:
         logits = decoded.full_logits(self.size)
@@ -337,6 +336,15 @@ class Trainer:
         """Masks on the loss grid -> (B, 1, S/2, S/2) prior logits."""
         distance = np.stack([signed_distance(mask) for mask in half_masks])[:, None]
         return shape_prior(torch.from_numpy(distance).to(self.network.device) * LOSS_STRIDE)
+
+    def _mean_loss(self, kind: str, rounds: list) -> tuple[Tensor, dict[str, float]]:
+        """Mean over rounds of (decoded, truth, points); parts are named after the kind of step."""
+        losses = [self._loss(*each) for each in rounds]
+        total = torch.stack([loss for loss, _ in losses]).mean()
+        return total, {
+            f"{kind}_{name}": float(np.mean([parts[name] for _, parts in losses]))
+            for name in losses[0][1]
+        }
 
     def _loss(self, decoded: Decoded, truth: np.ndarray, points) -> tuple[Tensor, dict[str, float]]:
         """truth (B, S, S) bool. An absent structure is taught by the presence score alone."""
