@@ -261,7 +261,7 @@ def test_wrong_evaluations_are_refused(dataset, tmp_path, options, says, capsys)
 def test_a_stopped_evaluation_keeps_the_finished_images(dataset, tmp_path, monkeypatch, capsys):
     from SAMUSALib.evaluation import images
 
-    real, calls = images.evaluate_images, []
+    real, calls = images.evaluate_image, []
 
     def stops(*args, **kwargs):
         calls.append(1)
@@ -269,7 +269,7 @@ def test_a_stopped_evaluation_keeps_the_finished_images(dataset, tmp_path, monke
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(images, "evaluate_images", stops)
+    monkeypatch.setattr(images, "evaluate_image", stops)
     out = tmp_path / "out"
     options = ("--data", dataset, "--methods", "spline", "--clicks", 3, "--out", out)
     assert samusa("evaluate", "images", *options) == 130

@@ -69,8 +69,7 @@ def run_images(args: argparse.Namespace) -> int:
     entry = find_model(args.model) if set(names) != {"spline"} else None
 
     from ..evaluation.datasets import read_manifest
-    from ..evaluation.images import MIN_AREA, evaluate_images, summarise, write_evaluation
-    from ..training.clicks import connected_structures
+    from ..evaluation.images import MIN_AREA, evaluate_image, summarise, write_evaluation
 
     items = read_manifest(args.data, args.split)
     methods = make_methods(names, entry, args.device)
@@ -78,8 +77,7 @@ def run_images(args: argparse.Namespace) -> int:
     with stopped_by_ctrl_c() as stopped, progress_bar(len(items), "evaluating", "image") as bar:
         try:
             for item in items:  # one at a time, so that what is finished can be kept
-                if connected_structures(item.load()[1], MIN_AREA):
-                    rows += evaluate_images([item], methods, args.clicks, args.jitter, args.seed)
+                rows += evaluate_image(item, methods, args.clicks, args.jitter, args.seed)
                 finished += 1
                 bar.update(1)
                 if stopped.is_set():

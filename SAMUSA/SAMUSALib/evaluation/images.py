@@ -117,29 +117,42 @@ def evaluate_images(
         raise InvalidValue(f"jitter is {jitter!r}; a share of at least 0 is needed")
     rows: list[Row] = []
     for done, item in enumerate(items, start=1):
-        frame, labels = item.load()
-        for index, truth in enumerate(annotator.connected_structures(labels, MIN_AREA)):
-            for method in methods:
-                # crc32, unlike hash(), is the same in every process
-                rng = np.random.default_rng([seed, zlib.crc32(item.name.encode()), index])
-                masks = _masks_by_click(method, frame, truth, clicks, jitter, rng)
-                rows += [
-                    Row(
-                        item.name,
-                        index,
-                        method.name,
-                        count,
-                        metrics.dice(truth, mask),
-                        metrics.iou(truth, mask),
-                    )
-                    for count, mask in enumerate(masks, start=1)
-                ]
+        rows += evaluate_image(item, methods, clicks, jitter, seed)
         if progress is not None:
             progress(done, len(items))
     if not rows:
         raise InvalidValue(
             f"none of the {len(items)} images holds a structure of at least {MIN_AREA} pixels"
         )
+    return rows
+
+
+def evaluate_image(
+    item: ImageItem,
+    methods: Sequence[Method],
+    clicks: int = 10,
+    jitter: float = 0.0,
+    seed: int = 0,
+) -> list[Row]:
+    """The rows of one image, see `evaluate_images`; none if it holds no structure."""
+    rows: list[Row] = []
+    frame, labels = item.load()
+    for index, truth in enumerate(annotator.connected_structures(labels, MIN_AREA)):
+        for method in methods:
+            # crc32, unlike hash(), is the same in every process
+            rng = np.random.default_rng([seed, zlib.crc32(item.name.encode()), index])
+            masks = _masks_by_click(method, frame, truth, clicks, jitter, rng)
+            rows += [
+                Row(
+                    item.name,
+                    index,
+                    method.name,
+                    count,
+                    metrics.dice(truth, mask),
+                    metrics.iou(truth, mask),
+                )
+                for count, mask in enumerate(masks, start=1)
+            ]
     return rows
 
 
