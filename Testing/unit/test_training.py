@@ -14,6 +14,7 @@ from SAMUSALib.engine.models import load_model
 from SAMUSALib.errors import TrainingFailed
 from SAMUSALib.training.clicks import border
 from SAMUSALib.training.data import image_structures, mixture, phantom_clips, sweeps
+from SAMUSALib.training.rounds import Curriculum
 from SAMUSALib.training.samples import LabelledClip, draw_sample
 from SAMUSALib.training.trainer import Recipe, Trainer, train
 from tiny import TINY, tiny_network
@@ -77,13 +78,15 @@ def trainer(recipe, clips=()):
 
 
 SHORT = Recipe(
-    steps=30, batch=4, warmup=5, learning_rate=2e-3, click_counts=((2,), (3,)), autocast=False
-)
+    steps=30, batch=4, warmup=5, learning_rate=2e-3, autocast=False,
+    curriculum=Curriculum(click_counts=((2,), (3,))),
+)  # fmt: skip
 
 
 def test_the_trainer_learns_what_the_image_shows():
     torch.manual_seed(0)
-    run = trainer(replace(SHORT, share_region=0.0, share_box=0.0, share_mask=0.0))
+    practice = replace(SHORT.curriculum, share_region=0.0, share_box=0.0, share_mask=0.0)
+    run = trainer(replace(SHORT, curriculum=practice))
     losses = [run.step()["boundary_dice"] for _ in range(30)]
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
 
@@ -94,12 +97,13 @@ def test_the_trainer_learns_what_the_image_shows():
         {"share_region": 1.0},
         {"share_region": 0.0, "share_box": 1.0},
         {"share_region": 0.0, "share_box": 0.0, "share_mask": 1.0},
-        {"share_clips": 1.0, "clip_batch": 2},
+        {"share_clips": 1.0},
     ],
     ids=["region", "box", "mask", "clips"],
 )
 def test_every_kind_of_prompt_is_trained_and_changes_the_weights(shares):
-    run = trainer(replace(SHORT, **shares), [disc_clip(5)])
+    recipe = replace(SHORT, clip_batch=2, curriculum=replace(SHORT.curriculum, **shares))
+    run = trainer(recipe, [disc_clip(5)])
     before = {k: v.clone() for k, v in run.network.state_dict().items()}
     for _ in range(3):
         parts = run.step()

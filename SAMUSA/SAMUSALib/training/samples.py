@@ -179,18 +179,15 @@ def _augment_intensity(images: np.ndarray, rng: np.random.Generator) -> np.ndarr
     return np.clip(images, 0, 1).astype(np.float32)
 
 
-def draw_batch(
+def draw(
     clips: Sequence[LabelledClip],
     weights: np.ndarray,
-    count: int,
     frames: int,
     size: int,
     rng: np.random.Generator,
-) -> list[Sample]:
-    """`count` samples; clips are drawn with the given probabilities."""
-    samples: list[Sample] = []
-    while len(samples) < count:
+) -> Sample:
+    """A sample of a clip drawn with the given probabilities (views that miss are drawn again)."""
+    while True:
         sample = draw_sample(clips[rng.choice(len(clips), p=weights)], frames, size, rng)
         if sample is not None:
-            samples.append(sample)
-    return samples
+            return sample
