@@ -230,7 +230,7 @@ def test_evaluation_writes_the_mean_of_every_click(dataset, tmp_path, capsys):
 
 
 def test_evaluation_agrees_with_the_protocol_on_all_images_at_once(dataset, tmp_path):
-    from SAMUSALib.evaluation.datasets import read_manifest
+    from SAMUSALib.datasets.manifest import read_manifest
     from SAMUSALib.evaluation.images import evaluate_images, spline_method, summarise
 
     options = ("--data", dataset, "--clicks", 4, "--jitter", 0.03, "--seed", 3)

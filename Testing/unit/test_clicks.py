@@ -9,7 +9,6 @@ from hypothesis.extra.numpy import arrays
 from SAMUSALib.errors import InvalidValue
 from SAMUSALib.training.clicks import (
     border,
-    connected_structures,
     farthest_from_border,
     farthest_from_point,
     first_boundary_click,
@@ -255,22 +254,3 @@ def test_jitter_has_the_asked_spread_and_stays_in_the_frame():
     far = jitter(points, rng(), 1000.0, (200, 300))
     assert far.min() == -0.5 and far[:, 0].max() == 299.5 and far[:, 1].max() == 199.5
     assert np.array_equal(jitter([3.0, 4.0], rng(), 0.0, (9, 9)), [3, 4])
-
-
-def test_structures_are_the_large_connected_parts_of_each_label():
-    labels = np.zeros((60, 60), int)
-    labels[2:12, 2:12] = 2  # 100 px
-    labels[20:30, 2:12] = 1
-    labels[20:30, 12:22] = 2  # touches the label 1 part
-    labels[40:49, 2:13] = 1  # 99 px: too small
-    structures = connected_structures(labels)
-    assert [int(labels[s][0]) for s in structures] == [1, 2, 2]
-    assert [int(s.sum()) for s in structures] == [100, 100, 100]
-    assert structures[1][5, 5] and structures[2][25, 15]
-    assert len(connected_structures(labels, min_area=99)) == 4
-
-
-def test_parts_that_touch_at_a_corner_are_two_structures():
-    labels = np.zeros((40, 40), int)
-    labels[:10, :10] = labels[10:20, 10:20] = 1
-    assert len(connected_structures(labels)) == 2

@@ -8,11 +8,11 @@ import pytest
 from SAMUSALib.annotation import FrameState
 from SAMUSALib.cli.main import main
 from SAMUSALib.clip import Clip, Geometry
+from SAMUSALib.datasets.manifest import read_manifest
 from SAMUSALib.engine.models import load_model
 from SAMUSALib.engine.propagation import propagate
 from SAMUSALib.engine.registry import DEFAULT_MODEL, find_model, verify_model
 from SAMUSALib.engine.segmentation import FrameSegmenter
-from SAMUSALib.evaluation.datasets import read_manifest
 from SAMUSALib.evaluation.images import Method, evaluate_images, spline_method, summarise
 from SAMUSALib.evaluation.metrics import dice
 from SAMUSALib.prompts import FramePrompts, SegmentPrompts, Window
@@ -59,12 +59,12 @@ def test_five_clicks_carry_through_the_labelled_carotid_sweep(model, ultrasound_
     items = [
         item
         for item in read_manifest(ultrasound_data / "carotid", "val")
-        if "32VAS_01563" <= item.image_path.stem <= "32VAS_02301"
+        if "32VAS_01563" <= item.frames[0].stem <= "32VAS_02301"
     ]
-    items.sort(key=lambda item: item.image_path.name)
+    items.sort(key=lambda item: item.name)
     loaded = [item.load() for item in items]
-    frames = np.stack([frame if frame.ndim == 2 else frame[..., 0] for frame, _ in loaded])
-    truth = np.stack([labels == 1 for _, labels in loaded])
+    frames = np.concatenate([labelled.frames for labelled in loaded])
+    truth = np.concatenate([labelled.layers[0] == 1 for labelled in loaded])
     assert len(frames) == 24
     clip = Clip(frames, Geometry.for_cine(*frames.shape))
     clicks = clicks_on(frames[0], truth[0], FrameSegmenter(model), 5)

@@ -3,15 +3,14 @@
 import csv
 import json
 import zlib
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from SAMUSALib.errors import CannotWrite, InvalidValue, UnreadableFile
-from SAMUSALib.evaluation.datasets import read_manifest
+from SAMUSALib.datasets.manifest import Labelled
+from SAMUSALib.datasets.structures import connected_structures
+from SAMUSALib.errors import CannotWrite, InvalidValue
 from SAMUSALib.evaluation.images import (
     Method,
     evaluate_images,
@@ -20,7 +19,7 @@ from SAMUSALib.evaluation.images import (
     write_evaluation,
 )
 from SAMUSALib.evaluation.metrics import dice, iou
-from SAMUSALib.training.clicks import border, connected_structures, first_boundary_click
+from SAMUSALib.training.clicks import border, first_boundary_click
 
 
 def ellipse(shape=(96, 128), centre=(60, 45), radii=(35, 25)):
@@ -35,7 +34,8 @@ class Item:
         self.name, self.labels = name, labels
 
     def load(self):
-        return np.zeros(self.labels.shape, np.uint8), self.labels
+        frames = np.zeros((1, *self.labels.shape), np.uint8)
+        return Labelled(frames, self.labels[None, None], {})
 
 
 def one_ellipse(name="a.png"):
@@ -76,112 +76,6 @@ def test_two_empty_masks_agree_and_shapes_must():
     assert dice(empty, ~empty) == iou(empty, ~empty) == 0
     with pytest.raises(InvalidValue, match="shape"):
         dice(empty, np.zeros((3, 4), bool))
-
-
-# --- reading sets
-
-
-@pytest.fixture
-def dataset(tmp_path) -> Path:
-    (tmp_path / "images").mkdir()
-    (tmp_path / "masks").mkdir()
-    entries = []
-    for index, split in enumerate(["train", "val", "val"]):
-        Image.fromarray(np.full((6, 8), 40 + index, np.uint8)).save(
-            tmp_path / f"images/{index}.png"
-        )
-        labels = np.zeros((6, 8), np.uint8)
-        labels[:3] = index + 1
-        Image.fromarray(labels).save(tmp_path / f"masks/{index}.png")
-        entries.append(
-            {
-                "image": f"images/{index}.png",
-                "mask": f"masks/{index}.png",
-                "split": split,
-                "group": f"patient {index}",
-            }
-        )
-    write_manifest(tmp_path, entries)
-    return tmp_path
-
-
-def write_manifest(folder, entries):
-    (folder / "manifest.json").write_text(json.dumps({"name": "set", "items": entries}))
-
-
-def entries_of(folder):
-    return json.loads((folder / "manifest.json").read_text())["items"]
-
-
-def test_a_split_is_read_in_the_order_of_its_manifest(dataset):
-    items = read_manifest(dataset, "val")
-    assert [item.name for item in items] == ["images/1.png", "images/2.png"]
-    assert items[0].group == "patient 1" and items[0].split == "val"
-    assert len(read_manifest(str(dataset))) == 3
-    frame, labels = items[1].load()
-    assert frame.dtype == np.uint8 and frame.shape == (6, 8) and (frame == 42).all()
-    assert np.issubdtype(labels.dtype, np.integer) and labels[:3].max() == 3
-    assert not labels[3:].any()
-
-
-def test_colour_images_keep_their_colour(dataset):
-    item = read_manifest(dataset, "val")[0]
-    colours = np.zeros((6, 8, 3), np.uint8)
-    colours[..., 0] = 200
-    Image.fromarray(colours).save(item.image_path)
-    assert np.array_equal(item.load()[0], colours)
-
-
-def test_missing_folder_manifest_and_files_are_named(dataset, tmp_path):
-    with pytest.raises(UnreadableFile, match="nowhere is not a folder"):
-        read_manifest(tmp_path / "nowhere", "val")
-    with pytest.raises(UnreadableFile, match="holds no manifest.json"):
-        read_manifest(tmp_path / "images", "val")
-    (dataset / "masks/1.png").unlink()
-    with pytest.raises(UnreadableFile, match="1.png does not exist"):
-        read_manifest(dataset, "val")
-    assert len(read_manifest(dataset, "train")) == 1
-
-
-@pytest.mark.parametrize(
-    "text", ["{", "[]", '{"name": "set"}', '{"items": [{"image": "a.png"}]}', '{"items": ["a"]}']
-)
-def test_a_manifest_of_another_form_is_refused(tmp_path, text):
-    (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(UnreadableFile, match="manifest"):
-        read_manifest(tmp_path, "val")
-
-
-def test_an_unknown_split_names_those_there_are(dataset):
-    with pytest.raises(InvalidValue, match="'test'.*train, val"):
-        read_manifest(dataset, "test")
-
-
-def test_a_group_in_two_splits_and_a_repeated_image_are_refused(dataset):
-    entries = entries_of(dataset)
-    entries[0]["group"] = "patient 1"
-    write_manifest(dataset, entries)
-    with pytest.raises(InvalidValue, match="patient 1"):
-        read_manifest(dataset, "val")
-    write_manifest(dataset, entries_of(dataset)[1:] * 2)
-    with pytest.raises(InvalidValue, match="twice"):
-        read_manifest(dataset, "val")
-
-
-def test_damaged_and_unfit_images_are_refused(dataset):
-    first, second = read_manifest(dataset, "val")
-    first.image_path.write_bytes(first.image_path.read_bytes()[:40])
-    with pytest.raises(UnreadableFile, match="1.png cannot be read"):
-        first.load()
-    Image.fromarray(np.zeros((5, 8), np.uint8)).save(second.mask_path)
-    with pytest.raises(InvalidValue, match="must be equal"):
-        second.load()
-    Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(second.mask_path)
-    with pytest.raises(UnreadableFile, match="label image"):
-        second.load()
-    Image.fromarray(np.zeros((6, 8), np.uint16)).save(second.image_path)
-    with pytest.raises(UnreadableFile, match="8-bit"):
-        second.load()
 
 
 # --- the protocol

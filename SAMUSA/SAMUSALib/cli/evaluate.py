@@ -68,10 +68,11 @@ def run_images(args: argparse.Namespace) -> int:
     check_output_folder(args.out)
     entry = find_model(args.model) if set(names) != {"spline"} else None
 
-    from ..evaluation.datasets import read_manifest
-    from ..evaluation.images import MIN_AREA, evaluate_image, summarise, write_evaluation
+    from ..datasets.manifest import read_manifest
+    from ..datasets.structures import MIN_AREA
+    from ..evaluation.images import evaluate_image, summarise, write_evaluation
 
-    items = read_manifest(args.data, args.split)
+    items = read_manifest(args.data, args.split, "image")
     methods = make_methods(names, entry, args.device)
     rows, finished = [], 0
     with stopped_by_ctrl_c() as stopped, progress_bar(len(items), "evaluating", "image") as bar:

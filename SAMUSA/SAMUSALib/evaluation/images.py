@@ -18,14 +18,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..atomic import atomic_write, made_folder
+from ..datasets.manifest import Item
+from ..datasets.structures import MIN_AREA
 from ..engine.spline import spline_mask
 from ..errors import InvalidValue
 from ..prompts import FramePrompts
 from ..training import clicks as annotator
 from . import metrics
-from .datasets import ImageItem
-
-MIN_AREA = 100  # pixels; smaller structures are not judged
 
 
 class Segmented(Protocol):
@@ -89,7 +88,7 @@ class Row:
 
 
 def evaluate_images(
-    items: Iterable[ImageItem],
+    items: Iterable[Item],
     methods: Sequence[Method],
     clicks: int = 10,
     jitter: float = 0.0,
@@ -128,7 +127,7 @@ def evaluate_images(
 
 
 def evaluate_image(
-    item: ImageItem,
+    item: Item,
     methods: Sequence[Method],
     clicks: int = 10,
     jitter: float = 0.0,
@@ -136,8 +135,9 @@ def evaluate_image(
 ) -> list[Row]:
     """The rows of one image, see `evaluate_images`; none if it holds no structure."""
     rows: list[Row] = []
-    frame, labels = item.load()
-    for index, truth in enumerate(annotator.connected_structures(labels, MIN_AREA)):
+    labelled = item.load()
+    frame = labelled.frames[0]
+    for index, (truth,) in enumerate(labelled.structures()):
         for method in methods:
             # crc32, unlike hash(), is the same in every process
             rng = np.random.default_rng([seed, zlib.crc32(item.name.encode()), index])

@@ -12,6 +12,7 @@ import numpy as np
 from ..clip import Clip, Geometry, to_8bit
 from ..errors import InvalidValue, UnreadableFile
 
+LABELS = "labels"  # in place of a window: the values are labels
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 _KNOWN_SUFFIX = re.compile(
@@ -98,7 +99,7 @@ def volume_clip(
     geometry = Geometry.for_volume(shape, ijk_to_ras, axis)
     if not calibrated:
         geometry = dataclasses.replace(geometry, calibrated=False)
-    frames, rule = to_8bit(geometry.from_source(voxels), window)
+    frames, rule = _as_8bit(path, geometry.from_source(voxels), window)
     frames = grey_if_possible(frames)
     return Clip(frames, geometry, clip_name(path), None, rule, str(path))
 
@@ -120,13 +121,25 @@ def cine_clip(
     geometry = Geometry.for_cine(count, height, width, ijk_to_ras)
     if geometry.calibrated and np.allclose(geometry.pixel_spacing, 1.0, atol=1e-9):
         geometry = dataclasses.replace(geometry, calibrated=False)
-    frames, rule = to_8bit(frames, window)
+    frames, rule = _as_8bit(path, frames, window)
     frames = grey_if_possible(frames)
     if times is not None:
         times = np.asarray(times, dtype=np.float64)
         usable = times.shape == (count,) and np.isfinite(times).all()
         times = times - times[0] if usable else None
     return Clip(frames, geometry, clip_name(path), times, rule, str(path))
+
+
+def _as_8bit(path: Path, values: np.ndarray, window) -> tuple[np.ndarray, str]:
+    """`to_8bit`, but with window = LABELS the values are kept: whole numbers from 0 to 255."""
+    if window is not LABELS:
+        return to_8bit(values, window)
+    labels = values.astype(np.uint8)
+    if not np.array_equal(labels, values):
+        raise UnreadableFile(
+            f"{path} is not a label image: its values must be whole numbers from 0 to 255"
+        )
+    return labels, ""
 
 
 def sequence_times(fields: Mapping[str, str], count: int) -> np.ndarray | None:

@@ -26,6 +26,12 @@ def natural_key(name: str) -> list:
 
 def read_image_folder(folder: Path, axis: int | None, window) -> Clip:
     """The images of a folder (not of folders in it) as frames, in natural order of their names."""
+    frames = _one_size(image_files(folder))
+    return cine_clip(folder, stack_frames(frames, folder), axis, window)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images of a folder in natural order of their names. Raises UnreadableFile if none."""
     names = [
         entry
         for entry in folder.iterdir()
@@ -35,9 +41,7 @@ def read_image_folder(folder: Path, axis: int | None, window) -> Clip:
         raise UnreadableFile(
             f"{folder} holds no PNG, JPEG, BMP or TIFF image; choose the folder with the frames"
         )
-    names.sort(key=lambda entry: (natural_key(entry.name), entry.name))
-    frames = _one_size(names)
-    return cine_clip(folder, stack_frames(frames, folder), axis, window)
+    return sorted(names, key=lambda entry: (natural_key(entry.name), entry.name))
 
 
 def _one_size(names: list[Path]) -> Iterator[np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote
 
 import numpy as np
@@ -34,28 +35,7 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, dict]:
     import nrrd
 
     with open(path, "rb") as file:
-        if file.read(4) != b"NRRD":
-            raise UnreadableFile(f"{path} is not an NRRD file; choose another file")
-        file.seek(0)
-        lines = []
-        for line in file:
-            lines.append(line.decode("utf-8", errors="replace"))
-            if not line.strip() or len(lines) > 1_000_000:
-                break
-        complete = bool(lines) and not lines[-1].strip()
-        try:
-            header = dict(nrrd.read_header(lines))
-        except Exception as error:
-            raise UnreadableFile(
-                f"{path} has a damaged NRRD header ({one_line(error)}); export it again"
-            ) from error
-        detached = header.get("data file", header.get("datafile"))
-        if not complete and detached is None:
-            raise UnreadableFile(f"{path} ends within its NRRD header; it was cut short")
-        if detached is not None and not (path.parent / detached).is_file():
-            raise UnreadableFile(
-                f"{path} keeps its pixels in {detached}, which is not there; copy both files"
-            )
+        header = _header(path, file)
         try:
             return nrrd.read_data(header, file, str(path)), header
         except (nrrd.NRRDError, ValueError, EOFError, zlib.error, OSError) as error:
@@ -63,6 +43,41 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, dict]:
                 f"{path} does not hold the pixels that its header states; "
                 "it was cut short or damaged, export it again"
             ) from error
+
+
+def read_nrrd_header(path: Path) -> dict:
+    """The header fields of `read_nrrd`, without the pixels. Raises UnreadableFile."""
+    with open(path, "rb") as file:
+        return _header(path, file)
+
+
+def _header(path: Path, file: BinaryIO) -> dict:
+    """Leaves `file` where its pixels begin."""
+    import nrrd
+
+    if file.read(4) != b"NRRD":
+        raise UnreadableFile(f"{path} is not an NRRD file; choose another file")
+    file.seek(0)
+    lines = []
+    for line in file:
+        lines.append(line.decode("utf-8", errors="replace"))
+        if not line.strip() or len(lines) > 1_000_000:
+            break
+    complete = bool(lines) and not lines[-1].strip()
+    try:
+        header = dict(nrrd.read_header(lines))
+    except Exception as error:
+        raise UnreadableFile(
+            f"{path} has a damaged NRRD header ({one_line(error)}); export it again"
+        ) from error
+    detached = header.get("data file", header.get("datafile"))
+    if not complete and detached is None:
+        raise UnreadableFile(f"{path} ends within its NRRD header; it was cut short")
+    if detached is not None and not (path.parent / detached).is_file():
+        raise UnreadableFile(
+            f"{path} keeps its pixels in {detached}, which is not there; copy both files"
+        )
+    return header
 
 
 def write_nrrd(

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..clip import Clip
 from ..errors import InvalidValue, SamusaError, UnreadableFile
-from .frames import one_line
+from .frames import LABELS, one_line
 
 NRRD = (".nrrd", ".nhdr")
 META_IMAGE = (".mha", ".mhd")
@@ -39,11 +39,26 @@ def read_clip(
     Raises UnreadableFile (missing, damaged, cut short, not supported) and InvalidValue (axis or
     window do not fit); both say in one line which file, what is wrong and what to do.
     """
-    path = Path(path)
-    if axis is not None and (isinstance(axis, bool) or axis not in (0, 1, 2)):
-        raise InvalidValue(f"axis is {axis!r}; it must be 0 (i), 1 (j) or 2 (k)")
     if window is not None and not (np.isfinite(window).all() and window[1] > window[0]):
         raise InvalidValue(f"window is {window}; its end must be above its start")
+    return _read(Path(path), axis, window)
+
+
+def read_label_clip(path: str | os.PathLike, axis: int | None = None) -> Clip:
+    """A label image, volume or sequence in any format of `read_clip`: frames are (T, H, W) uint8
+    labels as they are in the file, cut and ordered as `read_clip` does with the images.
+
+    Raises UnreadableFile, also where values are not whole numbers from 0 to 255 or have colours.
+    """
+    clip = _read(Path(path), axis, LABELS)
+    if clip.frames.ndim == 4:
+        raise UnreadableFile(f"{path} has colours; a label image has one number a pixel")
+    return clip
+
+
+def _read(path: Path, axis: int | None, window) -> Clip:
+    if axis is not None and (isinstance(axis, bool) or axis not in (0, 1, 2)):
+        raise InvalidValue(f"axis is {axis!r}; it must be 0 (i), 1 (j) or 2 (k)")
     try:
         reader = _reader_for(path)
         return reader(path, axis, window)

@@ -17,12 +17,14 @@ from .nrrd_file import axes_to_ras, axis_roles, read_nrrd, unescape
 class Segmentation:
     """Segments on a voxel grid.
 
-    names, ids: texts, one a segment. colors: (R, G, B) 0..255. masks: bool, (i, j, k) of the
+    names, ids: texts, one a segment. labels: its number in the file, which several segments share
+    where they lie in several layers. colors: (R, G, B) 0..255. masks: bool, (i, j, k) of the
     whole grid. ijk_to_ras: 4x4, mm. shape: voxels along (i, j, k).
     """
 
     names: list[str]
     ids: list[str]
+    labels: list[int]
     colors: list[tuple[int, int, int]]
     masks: list[np.ndarray]
     ijk_to_ras: np.ndarray
@@ -50,7 +52,7 @@ def read_seg_nrrd(path: str | os.PathLike) -> Segmentation:
     matrix, _ = axes_to_ras(header, space)
     layers = data.transpose([*(time + components), *space])
     layers = layers if layers.ndim == 4 else layers[None]
-    names, ids, colors, masks = [], [], [], []
+    names, ids, labels, colors, masks = [], [], [], [], []
     for number in _segment_numbers(header):
         key = f"Segment{number}_"
         ids.append(str(header[key + "ID"]))
@@ -64,15 +66,17 @@ def read_seg_nrrd(path: str | os.PathLike) -> Segmentation:
             layer, label = -1, 0
         if not 0 <= layer < len(layers):
             raise UnreadableFile(f"{path}: segment {names[-1]!r} names a layer that is not there")
+        labels.append(label)
         masks.append(layers[layer] == label)
     if not names and not any(str(key).startswith("Segmentation_") for key in header):
         for label in np.unique(layers[0]):
             if label > 0:
                 names.append(f"Segment_{label}")
                 ids.append(names[-1])
+                labels.append(int(label))
                 colors.append((255, 0, 0))
                 masks.append(layers[0] == label)
-    return Segmentation(names, ids, colors, masks, matrix, layers.shape[1:])
+    return Segmentation(names, ids, labels, colors, masks, matrix, layers.shape[1:])
 
 
 def _segment_numbers(header) -> list[int]:
