@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import gaussian_filter
 
 from ..engine.views import MIN_VIEW, ZOOM, ZOOM_TWO_CLICKS
+from .augmentation import Augmentation, augment_intensity, displacement, undisplaced
 from .clicks import border, next_boundary_click
+
+AUGMENTATION = Augmentation()
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,11 @@ class Sample:
 
 
 def draw_sample(
-    clip: LabelledClip, frames: int, size: int, rng: np.random.Generator
+    clip: LabelledClip,
+    frames: int,
+    size: int,
+    rng: np.random.Generator,
+    augmentation: Augmentation = AUGMENTATION,
 ) -> Sample | None:
     """An augmented sample of `frames` frames, or None if the drawn view shows no structure.
 
@@ -62,19 +68,24 @@ def draw_sample(
     for _ in range(2):
         clicks = np.vstack([clicks, next_boundary_click(outline, clicks, None, rng)])
     clicks = clicks + rng.normal(0, spread, clicks.shape)
-    to_frame = _view_affine(outline if frames > 1 else clicks, first.shape, size, frames, rng)
+    seen = outline if frames > 1 else clicks
+    to_frame = _view_affine(seen, first.shape, size, frames, augmentation, rng)
+    moved = displacement(size, augmentation, rng)
     images, truth = [], []
     drift = _Drift(rng, frames, moving=clip.moving)
     for step, index in enumerate(chosen):
         affine = to_frame @ drift.at(step, size)
-        images.append(_warp(clip.frames[index].astype(np.float32) / 255.0, affine, size))
-        truth.append(_warp(clip.masks[index].astype(np.float32), affine, size) > 0.5)
+        where = _places(affine, moved, size)
+        images.append(_warp(clip.frames[index].astype(np.float32) / 255.0, affine, where))
+        truth.append(_warp(clip.masks[index].astype(np.float32), affine, where) > 0.5)
     if truth[0].sum() < 30:
         return None
     from_frame = np.linalg.inv(to_frame)
     clicks = clicks @ from_frame[:2, :2].T + from_frame[:2, 2]
+    if moved is not None:
+        clicks = undisplaced(clicks, moved)
     scale = np.sqrt(abs(np.linalg.det(from_frame[:2, :2])))
-    images = _augment_intensity(np.stack(images), rng)
+    images = augment_intensity(np.stack(images), augmentation, rng)
     return Sample(images, np.stack(truth), clicks, float(spread * scale))
 
 
@@ -92,7 +103,12 @@ def _choose_frames(clip: LabelledClip, frames: int, rng: np.random.Generator) ->
 
 
 def _view_affine(
-    points: np.ndarray, frame_size, size: int, frames: int, rng: np.random.Generator
+    points: np.ndarray,
+    frame_size,
+    size: int,
+    frames: int,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """3x3, network pixel -> frame pixel: the view that the engine would choose, varied."""
     low, high = points.min(axis=0), points.max(axis=0)
@@ -105,9 +121,9 @@ def _view_affine(
         side = max((high - low).max(), MIN_VIEW / zoom) * zoom * rng.uniform(0.8, 1.35)
         side = min(side, 1.2 * max(frame_size))
         centre = centre + rng.normal(0, 0.03, 2) * side
-    angle = rng.normal(0, np.deg2rad(15))
-    stretch = np.exp(rng.normal(0, 0.1, 2))
-    flip = -1.0 if rng.random() < 0.5 else 1.0
+    angle = rng.normal(0, np.deg2rad(augmentation.turn))
+    stretch = np.exp(rng.normal(0, augmentation.stretch, 2))
+    flip = -1.0 if rng.random() < augmentation.flip else 1.0
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     linear = turn @ np.diag([flip * stretch[0], stretch[1]]) * (side / size)
     affine = np.eye(3)
@@ -140,43 +156,29 @@ class _Drift:
         return affine
 
 
-def _warp(image: np.ndarray, to_frame: np.ndarray, size: int) -> np.ndarray:
-    """(H, W) float -> (size, size), bilinear, zero outside, halved first where it would alias."""
+def _places(to_frame: np.ndarray, moved: np.ndarray | None, size: int) -> np.ndarray:
+    """(2, S, S) float32: x and y in the frame of each pixel of the view."""
+    xs, ys = np.meshgrid(*[np.arange(size, dtype=np.float32)] * 2, sparse=True)
+    if moved is not None:
+        xs, ys = xs + moved[0], ys + moved[1]
+    a = to_frame.astype(np.float32)
+    return np.stack([a[n, 0] * xs + a[n, 1] * ys + a[n, 2] for n in range(2)])
+
+
+def _warp(image: np.ndarray, to_frame: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(H, W) float -> (S, S) at the `_places`, bilinear, zero outside, halved first where it would
+    alias by `to_frame`."""
     tensor = torch.from_numpy(image)[None, None]
-    affine = to_frame.copy()
-    while np.sqrt(abs(np.linalg.det(affine[:2, :2]))) > 1.7 and min(tensor.shape[-2:]) > 32:
+    scale = np.sqrt(abs(np.linalg.det(to_frame[:2, :2])))
+    halved = 1
+    while scale / halved > 1.7 and min(tensor.shape[-2:]) > 32:
         tensor = F.avg_pool2d(tensor, 2)
-        affine[:2] /= 2
-        affine[:2, 2] -= 0.25
+        halved *= 2
     height, width = tensor.shape[-2:]
-    grid = np.arange(size, dtype=np.float32)
-    xs = affine[0, 0] * grid[None, :] + affine[0, 1] * grid[:, None] + affine[0, 2]
-    ys = affine[1, 0] * grid[None, :] + affine[1, 1] * grid[:, None] + affine[1, 2]
-    where = np.stack([(2 * xs + 1) / width - 1, (2 * ys + 1) / height - 1], axis=-1)
-    where = torch.from_numpy(where.astype(np.float32))[None]
+    # pixel centres at integers before halving; grid_sample counts from the outer edge, -1 to 1
+    sides = np.array([width, height], dtype=np.float32)[:, None, None] * halved
+    where = torch.from_numpy(((2 * places + 1) / sides - 1).transpose(1, 2, 0).copy())[None]
     return F.grid_sample(tensor, where, align_corners=False)[0, 0].numpy()
-
-
-def _augment_intensity(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gain, gamma, depth gain (TGC), shadow, blur and speckle; (T, S, S), the same for all frames
-    but for the speckle."""
-    size = images.shape[-1]
-    images = np.clip(images, 0, 1) ** np.exp(rng.normal(0, 0.25))
-    images = images * np.exp(rng.normal(0, 0.2)) + rng.normal(0, 0.03)
-    if rng.random() < 0.3:
-        depth = np.linspace(-1, 1, size, dtype=np.float32)[:, None]
-        images = images * np.exp(rng.normal(0, 0.3) * depth)
-    if rng.random() < 0.15:
-        at, wide = rng.uniform(0, size), rng.uniform(0.03, 0.12) * size
-        column = np.exp(-0.5 * ((np.arange(size, dtype=np.float32) - at) / wide) ** 2)
-        images = images * (1 - rng.uniform(0.3, 0.8) * column)
-    if rng.random() < 0.2:
-        images = gaussian_filter(images, (0, *[rng.uniform(0.4, 1.2)] * 2))
-    if rng.random() < 0.4:
-        grain = rng.normal(0, 1, images.shape).astype(np.float32)
-        grain = gaussian_filter(grain, (0, 0.7, 1.0))
-        images = images * (1 + rng.uniform(0.05, 0.25) * grain / grain.std())
-    return np.clip(images, 0, 1).astype(np.float32)
 
 
 def draw(
@@ -185,9 +187,11 @@ def draw(
     frames: int,
     size: int,
     rng: np.random.Generator,
+    augmentation: Augmentation = AUGMENTATION,
 ) -> Sample:
     """A sample of a clip drawn with the given probabilities (views that miss are drawn again)."""
     while True:
-        sample = draw_sample(clips[rng.choice(len(clips), p=weights)], frames, size, rng)
+        clip = clips[rng.choice(len(clips), p=weights)]
+        sample = draw_sample(clip, frames, size, rng, augmentation)
         if sample is not None:
             return sample
