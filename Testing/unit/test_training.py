@@ -1,36 +1,74 @@
-"""Training: samples that fit their truth, a trainer that learns, and `samusa train`."""
+"""Training: samples that fit their truth, batches by number, a trainer that learns."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from SAMUSALib.cli.main import main
-from SAMUSALib.engine.architectures import ARCHITECTURES
-from SAMUSALib.engine.models import load_model
-from SAMUSALib.errors import TrainingFailed
+from discs import SIZE, disc_clip, make_set
+from SAMUSALib.datasets.manifest import Labelled
+from SAMUSALib.errors import InvalidValue, TrainingFailed
 from SAMUSALib.training.clicks import border
-from SAMUSALib.training.data import image_structures, mixture, phantom_clips, sweeps
-from SAMUSALib.training.rounds import Curriculum
+from SAMUSALib.training.config import (
+    Data,
+    DataSet,
+    ModelSource,
+    Optimiser,
+    Phantoms,
+    TrainingConfig,
+)
+from SAMUSALib.training.data import (
+    Batches,
+    Cache,
+    Material,
+    Pool,
+    gather,
+    read_batches,
+    structures,
+)
+from SAMUSALib.training.randomness import PLAN, SAMPLE, generator
+from SAMUSALib.training.rounds import Curriculum, plan_step
 from SAMUSALib.training.samples import LabelledClip, draw_sample
-from SAMUSALib.training.trainer import Recipe, Trainer, train
+from SAMUSALib.training.trainer import Trainer, join, parameter_groups, rate
 from tiny import TINY, tiny_network
 
-SIZE = (90, 120)
+
+class Discs:
+    """A source in memory."""
+
+    def __init__(self, frames=1, name="discs"):
+        self.clip, self.name = disc_clip(frames), name
+
+    def load(self) -> Labelled:
+        return Labelled(self.clip.frames, self.clip.masks[None].astype(np.uint8), {})
 
 
-def disc_clip(frames=1, radius=18.0):
-    """A bright disc that wanders over dark, noisy ground."""
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
-    masks = np.stack(
-        [(x - 50 - 2 * t) ** 2 + (y - 45 - t) ** 2 <= radius**2 for t in range(frames)]
-    )
-    noise = rng.integers(0, 40, (frames, *SIZE))
-    return LabelledClip((noise + 180 * masks).astype(np.uint8), masks)
+STILL, MOVING = Pool.of([([Discs()], 1.0)]), Pool.of([([Discs(5)], 1.0)])
+PLAIN = Curriculum(share_clips=0.0, share_region=0.0, share_box=0.0, share_mask=0.0)
+SHORT = TrainingConfig(
+    ModelSource(architecture="tiny"),
+    curriculum=replace(PLAIN, click_counts=((2,), (3,))),
+    optimiser=Optimiser(rate=2e-3, batch=4, clip_batch=2, warmup=5, precision="float32"),
+    steps=30,
+    device="cpu",
+)
+
+
+class Run:
+    """A trainer with its batches, in memory."""
+
+    def __init__(self, config=SHORT, clips=MOVING, network=None):
+        self.trainer = Trainer(network or tiny_network(lively=False), config, join(config))
+        batches = Batches(Material(STILL, clips), config, 64)
+        self.batches = read_batches(batches, 0, config.steps, workers=0, pinned=False)
+
+    def step(self):
+        parts = self.trainer.config.optimiser.accumulation
+        return self.trainer.step([next(self.batches) for _ in range(parts)])
+
+
+# samples ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("frames", [1, 3])
@@ -70,143 +108,253 @@ def test_a_structure_without_border_gives_no_sample():
     assert draw_sample(empty, 1, 64, np.random.default_rng(0)) is None
 
 
-def trainer(recipe, clips=()):
-    network = tiny_network(lively=False)
-    images = [disc_clip()]
-    weights = np.ones(len(clips)) / max(len(clips), 1)
-    return Trainer(network, recipe, images, np.ones(1), list(clips), weights)
+def test_a_network_without_zoom_sees_about_the_whole_frame():
+    shares = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        sample = draw_sample(disc_clip(), 1, 64, rng, zoom=False)
+        shares.append(sample.truth.mean())
+    expected = disc_clip().masks.mean()
+    assert 0.8 * expected < np.median(shares) < 1.25 * expected
 
 
-SHORT = Recipe(
-    steps=30, batch=4, warmup=5, learning_rate=2e-3, autocast=False,
-    curriculum=Curriculum(click_counts=((2,), (3,))),
-)  # fmt: skip
+def test_frames_of_high_pixels_become_square():
+    clip = disc_clip(2)
+    flat = Labelled(clip.frames[:, ::2], clip.masks[None, :, ::2].astype(np.uint8), {}, aspect=2.0)
+    (seen,) = structures(flat)
+    assert seen.frames.shape == (2, *SIZE) and seen.masks.dtype == bool
+    rows, columns = np.nonzero(seen.masks[0])
+    assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=2)
+
+
+# material and batches -----------------------------------------------------------------------
+
+
+def test_sets_and_their_groups_and_phantoms_become_material(tmp_path):
+    folder = make_set(tmp_path / "discs")
+    data = Data(
+        (DataSet(folder, use=("images", "sweeps")),),
+        Phantoms(count=2, frames=4, size=96, share=0.6),
+    )
+    material = gather(data, seed=1)
+    assert material.counts() == {"images": 5 + 2, "clips": 1 + 2 + 5}
+    assert material.images.probabilities[:5].sum() == pytest.approx(1 / 1.6)
+    assert material.clips.probabilities[0] == pytest.approx(1 / 3)
+    cache = Cache(1 << 30)
+    assert len(cache.load(material.clips.sources[0])[0].frames) == 5
+    phantom = cache.load(material.images.sources[-1])
+    again = structures(gather(data, seed=1).images.sources[-1].load())
+    assert all(len(clip.frames) == 4 and clip.moving for clip in phantom)
+    assert np.array_equal(phantom[0].frames, again[0].frames)
+
+
+def test_material_that_cannot_be_is_refused(tmp_path):
+    folder = make_set(tmp_path / "discs", count=4)
+    with pytest.raises(InvalidValue, match="nothing to train on"):
+        gather(Data(), 0)
+    with pytest.raises(InvalidValue, match="no group of at least 4"):
+        gather(Data((DataSet(folder, use=("sweeps",)),)), 0)
+    with pytest.raises(InvalidValue, match="nothing to be used as clips"):
+        gather(Data((DataSet(folder, use=("clips",)),)), 0)
+
+
+def test_the_cache_keeps_to_its_size_and_forgets_the_oldest():
+    sources = [Discs(name=str(n)) for n in range(3)]
+    size = 2 * SIZE[0] * SIZE[1]
+    cache = Cache(2 * size)
+    first = cache.load(sources[0])
+    cache.load(sources[1])
+    assert cache.load(sources[0]) is first
+    cache.load(sources[2])
+    assert cache.used == 2 * size and list(cache.kept) == [sources[0], sources[2]]
+    assert Cache(0).load(sources[0])
+
+
+def test_sources_without_structures_are_said_to_be_the_problem():
+    blank = Discs()
+    blank.clip = LabelledClip(blank.clip.frames, np.zeros_like(blank.clip.masks))
+    batches = Batches(Material(Pool.of([([blank], 1.0)]), Pool.of([])), SHORT, 64)
+    with pytest.raises(InvalidValue, match="no structure of at least 100"):
+        batches[0]
+
+
+def test_a_plan_keeps_to_the_shares():
+    c = Curriculum(share_clips=0.3, share_region=0.2, share_box=0.1, share_mask=0.2)
+    plans = [plan_step(c, generator(0, PLAN, step)) for step in range(3000)]
+    share = {
+        kind: np.mean([plan.kind == kind for plan in plans])
+        for kind in ("clip", "region", "box", "mask", "boundary")
+    }
+    expected = {"clip": 0.3, "region": 0.14, "box": 0.07, "mask": 0.14, "boundary": 0.35}
+    assert share == pytest.approx(expected, abs=0.03)
+    given = [not plan.counts for plan in plans if plan.kind == "clip"]
+    assert np.mean(given) == pytest.approx(c.clip_from_mask, abs=0.05)
+    assert all(np.all(np.diff(p.counts) > 0) for p in plans if p.kind == "boundary")
+
+
+def test_streams_steps_and_numbers_are_independent():
+    drawn = {
+        generator(0, stream, *counters).random()
+        for stream in (PLAN, SAMPLE)
+        for counters in ((), (0,), (0, 0), (1, 0), (0, 1))
+    }
+    assert len(drawn) == 10
+
+
+def test_processes_and_parts_share_the_samples_of_one_large_batch():
+    material = Material(STILL, MOVING)
+
+    def images(batch, parts, processes):
+        optimiser = replace(SHORT.optimiser, batch=batch, accumulation=parts)
+        config = replace(SHORT, optimiser=optimiser)
+        found = []
+        for part in range(parts):
+            for process in range(processes):
+                batches = Batches(material, config, 64, True, process, processes)
+                found += list(batches[3 * parts + part].images)
+        return torch.stack(found)
+
+    whole = images(4, 1, 1)
+    assert torch.equal(whole, images(2, 1, 2)) and torch.equal(whole, images(2, 2, 1))
+    assert torch.equal(whole, images(1, 2, 2))
+
+
+def test_workers_prepare_the_same_batches(tmp_path):
+    config = replace(SHORT, curriculum=Curriculum(share_clips=0.5))
+    batches = Batches(Material(STILL, MOVING), config, 64)
+    alone, helped = (list(read_batches(batches, 2, 6, workers, pinned=False)) for workers in (0, 2))
+    assert [b.step for b in helped] == [2, 3, 4, 5]
+    for one, other in zip(alone, helped, strict=True):
+        assert one.plan == other.plan and torch.equal(one.images, other.images)
+        assert one.rngs[0].random() == other.rngs[0].random()
+
+
+# the trainer --------------------------------------------------------------------------------
 
 
 def test_the_trainer_learns_what_the_image_shows():
-    torch.manual_seed(0)
-    practice = replace(SHORT.curriculum, share_region=0.0, share_box=0.0, share_mask=0.0)
-    run = trainer(replace(SHORT, curriculum=practice))
-    losses = [run.step()["boundary_dice"] for _ in range(30)]
+    run = Run()
+    losses = [run.step()["boundary_dice"] for _ in range(20)]
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
 
 
-@pytest.mark.parametrize(
-    "shares",
-    [
-        {"share_region": 1.0},
-        {"share_region": 0.0, "share_box": 1.0},
-        {"share_region": 0.0, "share_box": 0.0, "share_mask": 1.0},
-        {"share_clips": 1.0},
-    ],
-    ids=["region", "box", "mask", "clips"],
-)
-def test_every_kind_of_prompt_is_trained_and_changes_the_weights(shares):
-    recipe = replace(SHORT, clip_batch=2, curriculum=replace(SHORT.curriculum, **shares))
-    run = trainer(recipe, [disc_clip(5)])
-    before = {k: v.clone() for k, v in run.network.state_dict().items()}
+@pytest.mark.parametrize("kind", ["region", "box", "mask", "clips"])
+def test_every_kind_of_prompt_is_trained_and_changes_the_weights(kind):
+    config = replace(SHORT, curriculum=replace(PLAIN, **{f"share_{kind}": 1.0}))
+    run = Run(config)
+    before = {k: v.clone() for k, v in run.trainer.network.state_dict().items()}
     for _ in range(3):
-        parts = run.step()
-    assert all(np.isfinite(value) for value in parts.values())
-    changed = {k for k, v in run.network.state_dict().items() if not torch.equal(v, before[k])}
+        losses = run.step()
+    assert all(np.isfinite(value) for value in losses.values())
+    after = run.trainer.network.state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert any("image_encoder" in name for name in changed)
-    if "share_clips" in shares:
-        assert any("memory_attention" in name for name in changed)
+    assert any("memory_attention" in name for name in changed) == (kind == "clips")
 
 
 def test_two_runs_of_one_seed_are_the_same():
+    config = replace(SHORT, curriculum=Curriculum(share_clips=0.5))
     losses = []
     for _ in range(2):
-        torch.manual_seed(0)
-        run = trainer(SHORT)
-        losses.append([sum(run.step().values()) for _ in range(3)])
+        run = Run(config)
+        losses.append([sum(run.step().values()) for _ in range(4)])
     assert losses[0] == losses[1]
 
 
-def test_the_rate_warms_up_and_falls_as_a_cosine():
-    run = trainer(replace(SHORT, steps=100, warmup=10))
-    rates = []
-    for done in range(101):
-        run.done = done
-        rates.append(run.rate())
-    assert rates[0] == pytest.approx(0.1 * SHORT.learning_rate)
-    assert rates[10] == pytest.approx(SHORT.learning_rate)
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
-    assert rates[-1] == pytest.approx(SHORT.final_rate)
-
-
-def test_a_loss_that_is_not_a_number_stops_the_run():
-    run = trainer(SHORT)
-    with torch.no_grad():
-        run.network.image_encoder.trunk.patch_embed.proj.weight.fill_(float("nan"))
-    with pytest.raises(TrainingFailed, match="step 0"):
+def test_accumulated_parts_give_the_gradient_of_one_large_batch():
+    gradients = []
+    for batch, parts in ((4, 1), (2, 2)):
+        optimiser = replace(SHORT.optimiser, batch=batch, accumulation=parts)
+        run = Run(replace(SHORT, optimiser=optimiser))
         run.step()
+        found = [p.grad for p in run.trainer.network.parameters() if p.grad is not None]
+        gradients.append(torch.cat([gradient.flatten() for gradient in found]))
+    whole, summed = gradients
+    assert (summed - whole).norm() < 1e-5 * whole.norm()
 
 
-def test_averaged_weights_are_saved_now_and_then_and_at_the_end(tmp_path):
-    run, saved = trainer(replace(SHORT, steps=5)), []
-    train(run, tmp_path / "x", lambda path, tensors, step: saved.append(step), save_every=2)
-    assert saved == [2, 4, 5]
-    weights, average = run.network.state_dict(), run.ema_state()
-    assert not torch.equal(average["no_mem_embed"], weights["no_mem_embed"])
+def test_the_rate_warms_up_and_falls_as_a_cosine():
+    config = replace(SHORT, steps=100, optimiser=replace(SHORT.optimiser, warmup=10))
+    rates = [rate(config, step) for step in range(101)]
+    top, final = config.optimiser.rate, config.optimiser.final_rate
+    assert rates[0] == pytest.approx(0.1 * top) and rates[10] == pytest.approx(top)
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[-1] == pytest.approx(final)
 
 
-def make_set(folder, count=6):
-    (folder / "images").mkdir(parents=True)
-    (folder / "masks").mkdir()
-    items = []
-    for index in range(count):
-        clip = disc_clip(radius=12.0 + index)
-        Image.fromarray(clip.frames[0]).save(folder / f"images/{index}.png")
-        Image.fromarray(clip.masks[0].astype(np.uint8)).save(folder / f"masks/{index}.png")
-        split, group = ("train", "a") if index < count - 1 else ("val", "b")
-        names = {"image": f"images/{index}.png", "mask": f"masks/{index}.png"}
-        items.append({**names, "split": split, "group": group})
-    (folder / "manifest.json").write_text(json.dumps({"name": "discs", "items": items}))
-    return folder
-
-
-def test_sets_and_their_groups_become_material(tmp_path):
-    folder = make_set(tmp_path / "discs")
-    assert len(image_structures(folder, "train")) == 5
-    (sweep,) = sweeps(folder, "train")
-    assert sweep.frames.shape == (5, *SIZE) and sweep.moving
-    simulated = phantom_clips(2, 6, seed=1, size=96)
-    assert simulated and all(len(clip.frames) == 6 for clip in simulated)
-
-
-def test_a_mixture_gives_each_set_its_share():
-    clips, weights = mixture([([1, 2, 3, 4], 1.0), ([5], 3.0), ([], 9.0)])
-    assert clips == [1, 2, 3, 4, 5]
-    assert weights.sum() == pytest.approx(1) and weights[4] == pytest.approx(0.75)
-
-
-def test_the_command_trains_a_checkpoint_that_works(tmp_path, monkeypatch):
-    monkeypatch.setitem(ARCHITECTURES, "tiny", TINY)
-    folder, out = make_set(tmp_path / "discs"), tmp_path / "new.safetensors"
-    command = ["train", "--images", str(folder), "--sweeps", str(folder), "--phantoms", "0"]
-    command += ["--architecture", "tiny", "--steps", "2", "--name", "mine", "--out", str(out)]
-    assert main(command) == 0
-    model = load_model(out, "cpu")
-    assert model.info.name == "mine" and model.info.provenance["steps"] == 2
-    again = tmp_path / "again.safetensors"
-    command[-1] = str(again)
-    assert main([*command, "--checkpoint", str(out)]) == 0
-    assert load_model(again, "cpu").info.provenance["started_from"] == "mine"
+def test_early_blocks_of_the_encoder_learn_more_slowly():
+    network = tiny_network()
+    groups = parameter_groups(network, replace(SHORT.optimiser, layer_decay=0.5))
+    scales = {id(p): group["scale"] for group in groups for p in group["params"]}
+    by_name = {name: scales[id(p)] for name, p in network.named_parameters()}
+    assert by_name["image_encoder.trunk.pos_embed"] == 0.5**6
+    assert by_name["image_encoder.trunk.blocks.0.attn.qkv.weight"] == 0.5**5
+    assert by_name["image_encoder.trunk.blocks.4.attn.qkv.weight"] == 0.5
+    assert by_name["sam_mask_decoder.iou_token.weight"] == 1.0
+    assert by_name["image_encoder.neck.convs.0.conv.weight"] == 1.0
+    run = Run(replace(SHORT, optimiser=replace(SHORT.optimiser, layer_decay=0.5)))
+    run.step()
+    rates = {group["lr"] for group in run.trainer.optimizer.param_groups}
+    assert max(rates) == pytest.approx(rate(SHORT, 0)) and len(rates) == 7
 
 
 @pytest.mark.parametrize(
-    "change, message",
+    "what, still, moved",
     [
-        (["--steps", "0"], "--steps is 0"),
-        (["--out", "model.pt"], "must end in .safetensors"),
-        (["--architecture", "huge"], "'huge'"),
-        (["--images", "nowhere"], "nowhere"),
+        ("encoder", "image_encoder", "sam_mask_decoder"),
+        ("all_but_prompts_and_decoder", "memory_encoder", "border_head"),
+        (("sam_mask_decoder.iou",), "sam_mask_decoder.iou", "image_encoder"),
     ],
 )
-def test_the_command_refuses_what_cannot_work(tmp_path, capsys, change, message):
-    command = ["train", "--images", str(make_set(tmp_path / "d")), "--phantoms", "0"]
-    command += ["--out", str(tmp_path / "m.safetensors"), *change]
-    assert main(command) == 2
-    assert message in capsys.readouterr().err
-    assert not list(tmp_path.glob("*.safetensors"))
+def test_frozen_parameters_stay_and_the_others_move(what, still, moved):
+    run = Run(replace(SHORT, freeze=what))
+    before = {k: v.clone() for k, v in run.trainer.network.state_dict().items()}
+    run.step()
+    after = run.trainer.network.state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert not any(name.startswith(still) for name in changed)
+    assert any(name.startswith(moved) for name in changed)
+
+
+@pytest.mark.parametrize("what, message", [(("decoder.",), "begins with"), (("",), "nothing")])
+def test_freezing_what_is_not_there_or_everything_is_refused(what, message):
+    with pytest.raises(InvalidValue, match=message):
+        Run(replace(SHORT, freeze=what))
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run():
+    run = Run()
+    with torch.no_grad():
+        run.trainer.network.image_encoder.trunk.patch_embed.proj.weight.fill_(float("nan"))
+    with pytest.raises(TrainingFailed, match="the loss is nan at step 0"):
+        run.step()
+
+
+def test_a_gradient_that_is_not_a_number_stops_the_run_before_the_weights_change():
+    network = tiny_network(lively=False)
+    network.image_encoder.neck.convs[0].conv.weight.register_hook(lambda g: g * float("inf"))
+    run = Run(network=network)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    with pytest.raises(TrainingFailed, match="norm is"):
+        run.step()
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_bfloat16_trains_and_fp16_says_that_it_needs_a_gpu():
+    run = Run(replace(SHORT, optimiser=replace(SHORT.optimiser, precision="bf16")))
+    before = run.step()["boundary_dice"]
+    assert np.isfinite(before)
+    assert all(p.dtype == torch.float32 for p in run.trainer.network.parameters())
+    with pytest.raises(InvalidValue, match="fp16 needs"):
+        join(replace(SHORT, optimiser=replace(SHORT.optimiser, precision="fp16")))
+
+
+def test_averaged_weights_follow_and_differ():
+    run = Run()
+    for _ in range(3):
+        run.step()
+    weights, average = run.trainer.network.state_dict(), run.trainer.averaged_weights()
+    assert not torch.equal(average["no_mem_embed"], weights["no_mem_embed"])
+    network = run.trainer.averaged_network()
+    assert not network.training and network.architecture == TINY
+    assert torch.equal(network.state_dict()["no_mem_embed"], average["no_mem_embed"])

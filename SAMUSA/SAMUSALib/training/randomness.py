@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-PLAN, SAMPLE, CLICKS, DROPOUT, VALIDATION = range(5)
+PLAN, SAMPLE, CLICKS, DROPOUT, PHANTOM, VALIDATION = range(6)
 
 
 def generator(seed: int, stream: int, *counters: int) -> np.random.Generator:

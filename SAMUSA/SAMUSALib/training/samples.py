@@ -6,7 +6,6 @@ the first two boundary clicks, which also decided the view.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,11 +51,12 @@ def draw_sample(
     size: int,
     rng: np.random.Generator,
     augmentation: Augmentation = AUGMENTATION,
+    zoom: bool = True,
 ) -> Sample | None:
     """An augmented sample of `frames` frames, or None if the drawn view shows no structure.
 
     Human error: half of the samples have exact clicks, the rest a standard deviation of up to
-    4 % of the root of the area.
+    4 % of the root of the area. zoom: False for networks that see whole frames.
     """
     chosen = _choose_frames(clip, frames, rng)
     first = clip.masks[chosen[0]]
@@ -69,7 +69,7 @@ def draw_sample(
         clicks = np.vstack([clicks, next_boundary_click(outline, clicks, None, rng)])
     clicks = clicks + rng.normal(0, spread, clicks.shape)
     seen = outline if frames > 1 else clicks
-    to_frame = _view_affine(seen, first.shape, size, frames, augmentation, rng)
+    to_frame = _view_affine(seen, first.shape, size, frames, augmentation, rng, zoom)
     moved = displacement(size, augmentation, rng)
     images, truth = [], []
     drift = _Drift(rng, frames, moving=clip.moving)
@@ -109,23 +109,28 @@ def _view_affine(
     frames: int,
     augmentation: Augmentation,
     rng: np.random.Generator,
+    zoom: bool,
 ) -> np.ndarray:
     """3x3, network pixel -> frame pixel: the view that the engine would choose, varied."""
+    across = np.ones(2)
     low, high = points.min(axis=0), points.max(axis=0)
     centre = (low + high) / 2
     kind = rng.random()
-    if kind < 0.08:
+    if not zoom:
+        side, centre = 1.0, np.array([frame_size[1] - 1, frame_size[0] - 1]) / 2
+        across = np.array([frame_size[1], frame_size[0]], dtype=np.float64)
+    elif kind < 0.08:
         side, centre = max(frame_size), np.array([frame_size[1] / 2, frame_size[0] / 2])
     else:
-        zoom = ZOOM_TWO_CLICKS if frames == 1 and kind < 0.55 else ZOOM
-        side = max((high - low).max(), MIN_VIEW / zoom) * zoom * rng.uniform(0.8, 1.35)
+        times = ZOOM_TWO_CLICKS if frames == 1 and kind < 0.55 else ZOOM
+        side = max((high - low).max(), MIN_VIEW / times) * times * rng.uniform(0.8, 1.35)
         side = min(side, 1.2 * max(frame_size))
         centre = centre + rng.normal(0, 0.03, 2) * side
     angle = rng.normal(0, np.deg2rad(augmentation.turn))
     stretch = np.exp(rng.normal(0, augmentation.stretch, 2))
     flip = -1.0 if rng.random() < augmentation.flip else 1.0
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    linear = turn @ np.diag([flip * stretch[0], stretch[1]]) * (side / size)
+    linear = np.diag(across) @ turn @ np.diag([flip * stretch[0], stretch[1]]) * (side / size)
     affine = np.eye(3)
     affine[:2, :2] = linear
     affine[:2, 2] = centre - linear @ np.full(2, (size - 1) / 2)
@@ -179,19 +184,3 @@ def _warp(image: np.ndarray, to_frame: np.ndarray, places: np.ndarray) -> np.nda
     sides = np.array([width, height], dtype=np.float32)[:, None, None] * halved
     where = torch.from_numpy(((2 * places + 1) / sides - 1).transpose(1, 2, 0).copy())[None]
     return F.grid_sample(tensor, where, align_corners=False)[0, 0].numpy()
-
-
-def draw(
-    clips: Sequence[LabelledClip],
-    weights: np.ndarray,
-    frames: int,
-    size: int,
-    rng: np.random.Generator,
-    augmentation: Augmentation = AUGMENTATION,
-) -> Sample:
-    """A sample of a clip drawn with the given probabilities (views that miss are drawn again)."""
-    while True:
-        clip = clips[rng.choice(len(clips), p=weights)]
-        sample = draw_sample(clip, frames, size, rng, augmentation)
-        if sample is not None:
-            return sample

@@ -1,182 +1,248 @@
-"""The trainer: the optimisation loop around `rounds`."""
+"""The trainer: optimiser, schedule and averaged weights around `rounds`, on one process or many."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import os
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, distributed
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor, nn
 
+from ..engine.devices import choose_device
 from ..engine.network import SamusaNetwork
-from ..errors import TrainingFailed
-from .losses import LossWeights
-from .randomness import CLICKS, DROPOUT, PLAN, SAMPLE, generator
-from .rounds import Curriculum, Rounds, plan_step
-from .samples import LabelledClip, draw
+from ..errors import InvalidValue, TrainingFailed, UnreadableFile
+from .config import Optimiser, TrainingConfig
+from .data import Batch
+from .randomness import DROPOUT, generator
+from .rounds import Rounds
+
+PRECISION = {"bf16": "bf16", "fp16": "fp16", "float32": "no"}
+ENCODER = "image_encoder."
+TRUNK = "image_encoder.trunk."
+BLOCKS = "image_encoder.trunk.blocks."
+PROMPTS_AND_DECODER = ("sam_prompt_encoder.", "sam_mask_decoder.", "border_head.", "click_gate")
+SMALLEST_SCALE = 1e-3  # of a half-precision loss: below, gradients overflow whatever is done
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How to train."""
+def join(config: TrainingConfig) -> Accelerator:
+    """The accelerator of this process, which under torchrun joins the others.
 
-    steps: int = 8000
-    batch: int = 2
-    clip_batch: int = 1
-    learning_rate: float = 1e-3
-    final_rate: float = 1e-5
-    warmup: int = 300
-    weight_decay: float = 0.05
-    clip_gradient: float = 1.0
-    ema: float = 0.999
-    autocast: bool = True
-    seed: int = 0
-    curriculum: Curriculum = Curriculum()
-    # A small network on few data, primed by the spline: plain cross entropy (gamma 0, even
-    # weights) and Dice in front, the boundary loss behind. With SAM2's weights and lambda 2 the
-    # soft Dice loss at two clicks was 0.24 after 500 steps, the spline's own is 0.16: softening
-    # the outline away from the clicks pays for the boundary loss. 3 blurs at half resolution
-    # (20 would pull outlines of 32 px outwards by 1.2 px).
-    loss: LossWeights = field(
-        default_factory=lambda: LossWeights(
-            focal=4.0,
-            dice=2.0,
-            boundary=0.25,
-            focal_alpha=0.5,
-            focal_gamma=0.0,
-            blur_repeats=3,
+    Raises InvalidValue for a device that is not there or cannot do the precision.
+    """
+    device = choose_device(config.device)
+    if config.optimiser.precision == "fp16" and device.type != "cuda":
+        raise InvalidValue(
+            f"precision fp16 needs an NVIDIA or AMD GPU, this run is on {device.type}; "
+            "use bf16 or float32"
         )
+    if "RANK" not in os.environ:  # accelerate keeps the settings of the last run of a process
+        AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision=PRECISION[config.optimiser.precision],
+        gradient_accumulation_steps=config.optimiser.accumulation,
+        # no kind of step uses every head
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
 
 
+def freeze(network: SamusaNetwork, what: str | tuple[str, ...]) -> None:
+    """Exclude parameters from training. what: "nothing", "encoder" (as in SonoSAM),
+    "all_but_prompts_and_decoder", or prefixes of names, each of which must fit one."""
+    names = [name for name, _ in network.named_parameters()]
+    if what == "nothing":
+        prefixes: tuple[str, ...] = ()
+    elif what == "encoder":
+        prefixes = (ENCODER,)
+    elif what == "all_but_prompts_and_decoder":
+        prefixes = tuple(name for name in names if not name.startswith(PROMPTS_AND_DECODER))
+    else:
+        prefixes = tuple(what)
+    for prefix in prefixes:
+        if not any(name.startswith(prefix) for name in names):
+            raise InvalidValue(f"freeze: no parameter of this network begins with {prefix!r}")
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(not name.startswith(prefixes) if prefixes else True)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise InvalidValue("freeze: nothing is left to train")
+
+
+def parameter_groups(network: SamusaNetwork, optimiser: Optimiser) -> list[dict[str, Any]]:
+    """AdamW's groups: one for each depth of the encoder, with and without weight decay (biases,
+    norms and single vectors have none). `scale` is the group's share of the learning rate."""
+    depth = len(network.image_encoder.trunk.blocks) + 1
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        layer = depth
+        if name.startswith(BLOCKS):
+            layer = int(name[len(BLOCKS) :].split(".")[0]) + 1
+        elif name.startswith(TRUNK):  # patch and position embeddings
+            layer = 0
+        groups.setdefault((layer, parameter.ndim >= 2), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": optimiser.weight_decay if decayed else 0.0,
+            "scale": optimiser.layer_decay ** (depth - layer),
+        }
+        for (layer, decayed), parameters in sorted(groups.items(), key=lambda item: item[0])
+    ]
+
+
+def rate(config: TrainingConfig, step: int) -> float:
+    """Learning rate of a step: linear warm-up, then a cosine to the final rate."""
+    o = config.optimiser
+    if step < o.warmup:
+        return o.rate * (step + 1) / o.warmup
+    share = min(1.0, (step - o.warmup) / max(1, config.steps - o.warmup))
+    return o.final_rate + (o.rate - o.final_rate) * (1 + math.cos(math.pi * share)) / 2
+
+
 class Trainer:
-    """Trains a network on labelled images (clips of one frame) and clips.
+    """Trains a network; `step` takes the batches of one step.
 
-    Where torch.distributed is initialised, every process draws its own batch and gradients are
-    averaged; the networks must start equal.
-
-    images, clips: with the probability of each; clips may be empty. `step()` runs one step and
-    returns its losses; `ema_state()` is what to save.
+    With several processes each takes its own batches and gradients are averaged, so that all hold
+    the same weights. done: steps so far.
     """
 
-    def __init__(
-        self,
-        network: SamusaNetwork,
-        recipe: Recipe,
-        images: Sequence[LabelledClip],
-        image_weights: np.ndarray,
-        clips: Sequence[LabelledClip],
-        clip_weights: np.ndarray,
-    ):
-        self.network, self.recipe = network.train(), recipe
-        self.rounds = Rounds(network, recipe.loss)
-        self.images, self.image_weights = images, image_weights
-        self.clips, self.clip_weights = clips, clip_weights
-        self.processes, self.rank = 1, 0
-        if distributed.is_initialized():
-            self.processes, self.rank = distributed.get_world_size(), distributed.get_rank()
-        decayed = [p for p in network.parameters() if p.requires_grad and p.ndim >= 2]
-        plain = [p for p in network.parameters() if p.requires_grad and p.ndim < 2]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": recipe.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
-            ],
-            lr=recipe.learning_rate,
-            betas=(0.9, 0.98),
+    def __init__(self, network: SamusaNetwork, config: TrainingConfig, accelerator: Accelerator):
+        self.config, self.accelerator = config, accelerator
+        freeze(network, config.freeze)
+        self.network = network.train()
+        o = config.optimiser
+        optimizer = torch.optim.AdamW(
+            parameter_groups(network, o), lr=o.rate, betas=(o.beta1, o.beta2)
         )
+        rounds = Rounds(network, config.loss)
+        self.rounds, self.optimizer = accelerator.prepare(rounds, optimizer)
         self.average = {k: v.detach().clone() for k, v in network.state_dict().items()}
         self.done = 0
 
-    def rate(self) -> float:
-        """Learning rate of the next step: linear warm-up, then a cosine."""
-        r = self.recipe
-        if self.done < r.warmup:
-            return r.learning_rate * (self.done + 1) / r.warmup
-        share = min(1.0, (self.done - r.warmup) / max(1, r.steps - r.warmup))
-        return r.final_rate + (r.learning_rate - r.final_rate) * (1 + math.cos(math.pi * share)) / 2
+    def step(self, batches: Sequence[Batch]) -> dict[str, float]:
+        """One optimiser step; returns the losses by name, the mean of the parts and processes.
 
-    def step(self) -> dict[str, float]:
-        """One optimiser step; returns the losses by name. Raises TrainingFailed on NaN."""
-        r = self.recipe
+        Raises TrainingFailed where the loss or the gradient is not a number; the weights are then
+        as before.
+        """
+        current = rate(self.config, self.done)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate()
-        autocast = torch.autocast(
-            self.network.device.type, dtype=torch.bfloat16, enabled=r.autocast
-        )
-        # the plan is the same in all processes: none waits for another's longer step
-        plan = plan_step(r.curriculum, generator(r.seed, PLAN, self.done), bool(self.clips))
-        clips, weights, batch = self.images, self.image_weights, r.batch
-        if plan.kind == "clip":
-            clips, weights, batch = self.clips, self.clip_weights, r.clip_batch
-        # numbers count over all processes: the samples do not depend on how many there are
-        numbers = [(self.done, self.rank * batch + index) for index in range(batch)]
-        size = self.network.image_size
-        samples = [
-            draw(clips, weights, plan.frames, size, generator(r.seed, SAMPLE, *n)) for n in numbers
-        ]
-        rngs = [generator(r.seed, CLICKS, *n) for n in numbers]
-        torch.manual_seed(int(generator(r.seed, DROPOUT, self.done, self.rank).integers(2**62)))
-        with autocast:
-            loss, parts = self.rounds(plan, samples, rngs)
-        if not torch.isfinite(loss):
-            raise TrainingFailed(
-                f"the loss is {loss.item()} at step {self.done}; the last saved checkpoint is "
-                "kept. Start again from it with a lower --rate"
-            )
+            group["lr"] = current * group["scale"]
+        parts: list[dict[str, Tensor]] = []
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self._average_gradients()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), r.clip_gradient)
-        self.optimizer.step()
+        for number, batch in enumerate(batches):
+            with self.accelerator.accumulate(self.rounds):
+                self._seed_dropout(number)
+                loss, losses = self.rounds(
+                    batch.plan, batch.to(self.accelerator.device).samples, batch.rngs
+                )
+                if not torch.isfinite(loss):
+                    raise self._failure(f"the loss is {loss.item()}")
+                self.accelerator.backward(loss)
+                parts.append(losses)
+                if self.accelerator.sync_gradients:
+                    self._clip()
+                    self.optimizer.step()
         self.done += 1
-        momentum = min(r.ema, self.done / (self.done + 10))
+        self._follow()
+        return self._means(parts)
+
+    def _seed_dropout(self, part: int) -> None:
+        process = self.accelerator.process_index
+        rng = generator(self.config.seed, DROPOUT, self.done, part, process)
+        torch.manual_seed(int(rng.integers(2**62)))
+
+    def _clip(self) -> None:
+        norm = self.accelerator.clip_grad_norm_(
+            self.network.parameters(), self.config.optimiser.clip_gradient
+        )
+        scaler = self.accelerator.scaler
+        if scaler is None and not torch.isfinite(norm):
+            raise self._failure(f"the gradient's norm is {norm.item()}")
+        # in half precision a step that overflows is left out and the scale is halved
+        if scaler is not None and scaler.get_scale() < SMALLEST_SCALE:
+            raise self._failure("the gradients overflow in half precision at every scale")
+
+    def _failure(self, what: str) -> TrainingFailed:
+        return TrainingFailed(
+            f"{what} at step {self.done}; the last saved checkpoint is kept. Start again from it "
+            "with a lower optimiser.rate"
+        )
+
+    def _follow(self) -> None:
+        """Move the averaged weights; at first quickly, since they begin at random."""
+        momentum = min(self.config.optimiser.ema, self.done / (self.done + 10))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
                 self.average[name].lerp_(value, 1 - momentum)
-        return {name: float(value) for name, value in parts.items()}
 
-    def _average_gradients(self) -> None:
-        """Mean over the processes; a parameter that a process did not use counts as 0 there."""
-        if self.processes == 1:
-            return
-        parameters = [p for p in self.network.parameters() if p.requires_grad]
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        distributed.all_reduce(flat)
-        flat /= self.processes
-        parts = flat.split([p.numel() for p in parameters])
-        for parameter, part in zip(parameters, parts, strict=True):
-            parameter.grad = part.view_as(parameter)
+    def _means(self, parts: list[dict[str, Tensor]]) -> dict[str, float]:
+        values = torch.stack([torch.stack(list(each.values())).float() for each in parts]).mean(0)
+        values = self.accelerator.reduce(values, reduction="mean")
+        return dict(zip(parts[0], values.tolist(), strict=True))
 
-    def ema_state(self) -> dict[str, Tensor]:
-        """Exponential moving average of the weights."""
-        return {name: value.clone() for name, value in self.average.items()}
+    def any_process(self, said: bool) -> bool:
+        """Whether any process says so: all decide the same."""
+        if self.accelerator.num_processes == 1:
+            return said
+        votes = torch.tensor(float(said), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(votes, reduction="sum") > 0)
 
+    def averaged_network(self) -> SamusaNetwork:
+        """A copy of the network with the averaged weights, in evaluation mode."""
+        network = SamusaNetwork(self.network.architecture)
+        network.load_state_dict(self.average)
+        return network.to(self.accelerator.device).eval()
 
-def train(
-    trainer: Trainer,
-    checkpoint: Path,
-    save: Callable[[Path, dict[str, Tensor], int], None],
-    report: Callable[[int, dict[str, float], float], None] | None = None,
-    save_every: int = 500,
-) -> None:
-    """Run the recipe to its end, saving the averaged weights now and then and at the end."""
-    started = time.monotonic()
-    sums: dict[str, list[float]] = {}
-    while trainer.done < trainer.recipe.steps:
-        for name, value in trainer.step().items():
-            sums.setdefault(name, []).append(value)
-        if trainer.done % 100 == 0 and report is not None:
-            report(
-                trainer.done,
-                {name: float(np.mean(values)) for name, values in sums.items()},
-                time.monotonic() - started,
-            )
-            sums = {}
-        if trainer.done % save_every == 0 or trainer.done == trainer.recipe.steps:
-            save(checkpoint, trainer.ema_state(), trainer.done)
+    def averaged_weights(self) -> dict[str, Tensor]:
+        """What is saved as the checkpoint, on the processor."""
+        return {name: value.detach().cpu().clone() for name, value in self.average.items()}
+
+    # stop and go on -------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Tensor]:
+        """All tensors that the next step depends on, by name."""
+        tensors = {f"weights/{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"average/{name}": value for name, value in self.average.items()}
+        moments = self.optimizer.state
+        for name, parameter in self.network.named_parameters():
+            for key, value in moments.get(parameter, {}).items():
+                tensors[f"{key}/{name}"] = value
+        return tensors
+
+    def scaler_state(self) -> dict[str, Any]:
+        """Of half precision; empty otherwise."""
+        return {} if self.accelerator.scaler is None else self.accelerator.scaler.state_dict()
+
+    def go_on(self, tensors: dict[str, Tensor], scaler: dict[str, Any], done: int) -> None:
+        """Continue where `state` was taken. Raises UnreadableFile if the tensors do not fit."""
+        parts: dict[str, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            part, _, name = key.partition("/")
+            parts.setdefault(part, {})[name] = value
+        try:
+            self.network.load_state_dict(parts.pop("weights"))
+            average = parts.pop("average")
+            for name, value in self.average.items():
+                value.copy_(average[name])
+            moments = self.optimizer.state
+            for name, parameter in self.network.named_parameters():
+                kept = {key: values[name] for key, values in parts.items() if name in values}
+                if kept:
+                    moments[parameter] = {
+                        # AdamW counts its steps on the processor
+                        key: value if key == "step" else value.to(parameter.device)
+                        for key, value in kept.items()
+                    }
+        except (KeyError, RuntimeError) as error:
+            line = str(error).splitlines()[0]
+            raise UnreadableFile(f"the state does not fit this network: {line}") from None
+        if self.accelerator.scaler is not None and scaler:
+            self.accelerator.scaler.load_state_dict(scaler)
+        self.done = done
