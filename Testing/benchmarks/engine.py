@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -113,14 +114,13 @@ def cine(frames: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 def clicks_on(truth: np.ndarray) -> np.ndarray:
     """(CLICKS, 2) clicks on the true border, each where the curve through the others is worst:
     the same clicks for every engine."""
-    from SAMUSALib.engine.spline import spline_mask
-    from SAMUSALib.training.clicks import border, next_boundary_click
+    from SAMUSALib.evaluation.annotator import simulate_clicks
+    from SAMUSALib.evaluation.methods import spline_method
 
-    edge, rng, clicks = border(truth), np.random.default_rng(0), np.zeros((0, 2))
-    for _ in range(CLICKS):
-        mask = spline_mask(clicks, truth.shape) if len(clicks) > 1 else None
-        clicks = np.vstack([clicks, next_boundary_click(edge, clicks, mask, rng)])
-    return clicks
+    frame, rng = np.zeros(truth.shape, np.uint8), np.random.default_rng(0)
+    clicked = simulate_clicks(spline_method().segment, frame, truth, "boundary", rng)
+    *_, last = islice(clicked, CLICKS)
+    return last.prompts.boundary
 
 
 def as_job(frames: np.ndarray, truth: np.ndarray):

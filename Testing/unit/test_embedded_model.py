@@ -5,18 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from SAMUSALib.annotation import FrameState
 from SAMUSALib.cli.main import main
-from SAMUSALib.clip import Clip, Geometry
-from SAMUSALib.datasets.manifest import read_manifest
+from SAMUSALib.datasets.manifest import read_manifest, sweeps
 from SAMUSALib.engine.models import load_model
-from SAMUSALib.engine.propagation import propagate
 from SAMUSALib.engine.registry import DEFAULT_MODEL, find_model, verify_model
-from SAMUSALib.engine.segmentation import FrameSegmenter
-from SAMUSALib.evaluation.images import Method, evaluate_images, spline_method, summarise
-from SAMUSALib.evaluation.metrics import dice
-from SAMUSALib.prompts import FramePrompts, SegmentPrompts, Window
-from SAMUSALib.training.clicks import border, next_boundary_click
+from SAMUSALib.evaluation.clips import ClipProtocol, evaluate_clip
+from SAMUSALib.evaluation.images import ImageProtocol, evaluate_images
+from SAMUSALib.evaluation.methods import model_methods, spline_method
+from SAMUSALib.evaluation.statistics import summarise
 
 
 @pytest.fixture(scope="module")
@@ -44,34 +40,17 @@ def test_the_demo_reaches_its_dice_and_keeps_to_its_window(tmp_path):
         assert (tmp_path / name).stat().st_size > 0
 
 
-def clicks_on(frame, truth, segmenter, count):
-    """The simulated annotator of the paper, against the model's own masks."""
-    rng, clicks, result = np.random.default_rng(0), np.empty((0, 2)), None
-    for _ in range(count):
-        mask = None if result is None else result.mask
-        clicks = np.vstack([clicks, next_boundary_click(border(truth), clicks, mask, rng)])
-        if len(clicks) >= 2:
-            result = segmenter.segment(frame, FramePrompts(boundary=clicks), result, key="f")
-    return clicks
-
-
-def test_five_clicks_carry_through_the_labelled_carotid_sweep(model, ultrasound_data):
-    items = [
+def test_the_labelled_carotid_sweep_needs_two_interventions_at_most(model, ultrasound_data):
+    images = [
         item
         for item in read_manifest(ultrasound_data / "carotid", "val")
         if "32VAS_01563" <= item.frames[0].stem <= "32VAS_02301"
     ]
-    items.sort(key=lambda item: item.name)
-    loaded = [item.load() for item in items]
-    frames = np.concatenate([labelled.frames for labelled in loaded])
-    truth = np.concatenate([labelled.layers[0] == 1 for labelled in loaded])
-    assert len(frames) == 24
-    clip = Clip(frames, Geometry.for_cine(*frames.shape))
-    clicks = clicks_on(frames[0], truth[0], FrameSegmenter(model), 5)
-    segment = SegmentPrompts("lumen", {0: FramePrompts(boundary=clicks)}, (Window(0, 23),))
-    results = {r.frame: r for r in propagate(model, clip, [segment])}
-    assert results[0].state is FrameState.PROMPTED and len(results) == 24
-    assert np.mean([dice(results[i].mask, truth[i]) for i in range(24)]) >= 0.80
+    (sweep,) = sweeps(images)
+    protocol = ClipProtocol(windows=(True,))
+    (result,) = evaluate_clip(sweep, model_methods(model, ["boundary"]), protocol)
+    assert result.frames == 24 and len(result.propagations) == 8
+    assert result.dice >= 0.90 and result.interventions <= 2
 
 
 NAMES = ("fetal_head", "carotid", "nerve_vessel")
@@ -80,8 +59,8 @@ TWO_CLICKS = {"fetal_head": 0.90, "carotid": 0.91, "nerve_vessel": 0.78}
 
 def dice_by_clicks(model, folder, step, clicks):
     items = read_manifest(folder, "val")[::step]
-    methods = [Method("boundary", FrameSegmenter(model).segment), spline_method()]
-    return summarise(evaluate_images(items, methods, clicks=clicks))["dice"]
+    methods = [*model_methods(model, ["boundary"]), spline_method()]
+    return summarise(evaluate_images(items, methods, ImageProtocol(clicks)))["dice"]
 
 
 @pytest.mark.parametrize("name", NAMES)

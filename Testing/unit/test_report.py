@@ -12,7 +12,7 @@ from PIL import Image
 
 from SAMUSALib.annotation import Annotation, FrameState
 from SAMUSALib.clip import Clip, Geometry
-from SAMUSALib.evaluation import report
+from SAMUSALib.evaluation import pictures, report
 from SAMUSALib.prompts import FramePrompts, SegmentPrompts, Window
 
 H, W = 40, 60
@@ -156,16 +156,16 @@ def test_a_single_frame_gives_a_page(tmp_path):
 def test_outlines_follow_the_mask():
     mask = np.zeros((H, W), bool)
     mask[10:20, 15:30] = True
-    numbers = [float(n) for n in re.findall(r"-?\d+\.?\d*", report.contour_path(mask))]
+    numbers = [float(n) for n in re.findall(r"-?\d+\.?\d*", pictures.contour_path(mask))]
     xs, ys = numbers[::2], numbers[1::2]
     assert (min(xs), max(xs), min(ys), max(ys)) == (14.5, 29.5, 9.5, 19.5)
-    assert report.contour_path(np.zeros((H, W), bool)) == ""
+    assert pictures.contour_path(np.zeros((H, W), bool)) == ""
 
 
 def test_colours_stand_out_from_paper_and_from_dark_images():
     for color in ((255, 255, 0), (0, 0, 0), (0, 0, 255), (255, 255, 255), (0, 255, 0)):
-        assert report._luminance(report._readable(color)) <= 0.3
-        assert report._luminance(report._visible(color)) >= 0.19
+        assert pictures.luminance(pictures.readable(color)) <= 0.3
+        assert pictures.luminance(pictures.visible(color)) >= 0.19
 
 
 def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):

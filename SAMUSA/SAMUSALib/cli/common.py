@@ -79,8 +79,11 @@ def progress_bar(total: int | None, text: str, unit: str = "frame", **options):
 
 
 @contextmanager
-def stopped_by_ctrl_c() -> Iterator[threading.Event]:
-    """The first Ctrl-C sets the event, so that what is finished can be kept; the second raises."""
+def stopped_by_ctrl_c(unit: str = "frame") -> Iterator[threading.Event]:
+    """The first Ctrl-C sets the event, so that what is finished can be kept; the second raises.
+
+    unit: what is finished first.
+    """
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopped
@@ -90,7 +93,7 @@ def stopped_by_ctrl_c() -> Iterator[threading.Event]:
         if stopped.is_set():
             raise KeyboardInterrupt
         stopped.set()
-        print("\nstopping after this frame (Ctrl-C again to stop at once)", file=sys.stderr)
+        print(f"\nstopping after this {unit} (Ctrl-C again to stop at once)", file=sys.stderr)
 
     before = signal.signal(signal.SIGINT, on_signal)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ import numpy as np
 from ..annotation import Annotation
 from ..clip import Clip
 from ..engine.registry import ModelEntry, find_model
+from ..io.write_clip import write_clip
 from ..prompts import FramePrompts, SegmentPrompts, Window
 from .annotate import Engine, empty_annotation, fill
 from .common import Stopwatch, add_model_options, check_output_folder
-from .phantom import as_clip, write_clip
+from .phantom import as_clip
 
 CLICKS = 5
 COLOR = (230, 159, 0)
@@ -109,33 +111,17 @@ def run_demo(args: argparse.Namespace, entry: ModelEntry) -> int:
 
 def simulated_clicks(engine: Engine, frame: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """(CLICKS, 2) clicks on the true border, each where the mask so far is worst."""
-    from ..training.clicks import border, next_boundary_click
+    from ..evaluation.annotator import simulate_clicks
+    from ..evaluation.methods import model_methods, spline_method
 
-    predict = frame_predictor(engine, frame)
-    edge, rng = border(truth), np.random.default_rng(0)
-    clicks, mask = np.zeros((0, 2)), None
-    for _ in range(CLICKS):
-        clicks = np.vstack([clicks, next_boundary_click(edge, clicks, mask, rng)])
-        mask = predict(clicks) if 2 <= len(clicks) < CLICKS else mask
-    return clicks
-
-
-def frame_predictor(engine: Engine, frame: np.ndarray):
-    """Boundary clicks (N, 2) -> mask (H, W) of the engine on that frame."""
     if engine.model is None:
-        from ..engine.spline import spline_mask
-
-        return lambda clicks: spline_mask(clicks, frame.shape[:2])
-    from ..engine.segmentation import FrameSegmenter
-
-    segmenter, before = FrameSegmenter(engine.model), None
-
-    def predict(clicks: np.ndarray) -> np.ndarray:
-        nonlocal before
-        before = segmenter.segment(frame, FramePrompts(boundary=clicks), before, key="frame")
-        return before.mask
-
-    return predict
+        method = spline_method()
+    else:
+        (method,) = model_methods(engine.model, ["boundary"])
+    rng = np.random.default_rng(0)
+    clicked = simulate_clicks(method.segment, frame, truth, method.clicks, rng)
+    *_, last = islice(clicked, CLICKS)
+    return last.prompts.boundary
 
 
 def compare(annotation: Annotation, truth: np.ndarray, window: Window) -> tuple[float, bool]:

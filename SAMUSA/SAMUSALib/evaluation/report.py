@@ -6,22 +6,20 @@ anywhere, so it can be mailed, archived and printed.
 
 from __future__ import annotations
 
-import base64
-import io
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .. import __version__
 from ..annotation import Annotation, FrameState, SegmentAnnotation
 from ..clip import Clip
-from ..prompts import FramePrompts, SegmentPrompts, Window
+from ..prompts import SegmentPrompts, Window
+from .charts import nice_step, tick
+from .pages import write_page
+from .pictures import layer, picture, readable, rgb
 
 SHOWN_FRAMES = 24
-PICTURE_SIDE = 360  # px of the longer side of an embedded picture
 LOW_CONFIDENCE = 0.8
 CHART_WIDTH, CHART_HEIGHT = 460, 250
 CHART_LEFT, CHART_RIGHT, CHART_TOP, CHART_BOTTOM = 50, 10, 10, 26
@@ -52,22 +50,14 @@ def write_report(
     timings: part -> seconds. device: where the model ran. notes: extra lines for the header, such
     as a Dice value. Raises CannotWrite; nothing half-written is left.
     """
-    from jinja2 import Environment, PackageLoader
-
-    from ..atomic import atomic_write, made_folder
-
-    environment = Environment(
-        loader=PackageLoader("SAMUSALib.evaluation", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     by_name = {segment.name: segment for segment in prompts}
     segments = [
         _segment(clip, segment, by_name.get(segment.name)) for segment in annotation.segments
     ]
     shown = frames_to_show(clip, annotation, prompts)
-    html = environment.get_template("report.html.j2").render(
+    return write_page(
+        Path(folder) / "index.html",
+        "annotation.html.j2",
         title=title or clip.name,
         facts=_facts(clip, model_name, device),
         timings=[(part, _seconds(spent)) for part, spent in timings.items()],
@@ -78,14 +68,8 @@ def write_report(
         frame_count=len(clip),
         ratio=f"{_aspect(clip):.4f}",
         columns=_columns(clip, len(shown)),
-        version=__version__,
-        date=time.strftime("%Y-%m-%d %H:%M"),
         low=LOW_CONFIDENCE,
     )
-    target = Path(folder) / "index.html"
-    with made_folder(folder), atomic_write(target) as part:
-        part.write_text(html, encoding="utf-8")
-    return target
 
 
 def frames_to_show(
@@ -205,8 +189,8 @@ def _segment(clip: Clip, segment: SegmentAnnotation, prompts: SegmentPrompts | N
         rows.insert(2, ("Volume", f"{_number(np.nansum(series.area) * step / 1000)} ml"))
     return {
         "name": segment.name,
-        "color": _rgb(segment.color),
-        "ink": _rgb(_readable(segment.color)),
+        "color": rgb(segment.color),
+        "ink": rgb(readable(segment.color)),
         "rows": rows,
         "charts": [
             _chart(f"Area, {unit}", series.area, series, windows, clip, None),
@@ -222,36 +206,7 @@ def _extreme(area: np.ndarray, found: np.ndarray, pick, unit: str) -> str:
     return f"{_number(area[index])} {unit} (frame {index})"
 
 
-# Colours ----------------------------------------------------------------------------------------
-
-
-def _rgb(color: Sequence[int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)
-
-
-def _luminance(color: Sequence[int]) -> float:
-    channels = np.asarray(color, dtype=float) / 255
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return float(linear @ (0.2126, 0.7152, 0.0722))
-
-
-def _readable(color: Sequence[int]) -> tuple[int, int, int]:
-    """The colour, darkened until it stands out from white paper (contrast of 3 or more)."""
-    shade = np.asarray(color, dtype=float)
-    while _luminance(shade) > 0.3:
-        shade = shade * 0.92
-    return tuple(int(c) for c in shade)
-
-
-def _visible(color: Sequence[int]) -> tuple[int, int, int]:
-    """The colour, lightened until it stands out from a dark ultrasound image."""
-    shade = np.asarray(color, dtype=float)
-    while _luminance(shade) < 0.2:
-        shade = shade + (255 - shade) * 0.12
-    return tuple(int(c) for c in shade)
-
-
-# Pictures ---------------------------------------------------------------------------------------
+# Frames -----------------------------------------------------------------------------------------
 
 
 def _aspect(clip: Clip) -> float:
@@ -265,47 +220,6 @@ def _columns(clip: Clip, cells: int) -> int:
     aspect = _aspect(clip)
     wide = 4 if aspect > 1.8 else 5 if aspect > 1.15 else 6
     return max(1, min(wide, cells))
-
-
-def _picture(clip: Clip, index: int) -> str:
-    """One frame as a PNG data URI, in its true proportions."""
-    from PIL import Image
-
-    image = Image.fromarray(np.ascontiguousarray(clip.frames[index]))
-    aspect = _aspect(clip)
-    width = PICTURE_SIDE if aspect >= 1 else max(1, round(PICTURE_SIDE * aspect))
-    height = PICTURE_SIDE if aspect < 1 else max(1, round(PICTURE_SIDE / aspect))
-    if max(image.size) > PICTURE_SIDE or abs(image.width / image.height - aspect) > 0.01 * aspect:
-        image = image.resize((width, height), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
-
-
-def contour_path(mask: np.ndarray) -> str:
-    """The outlines of an (H, W) mask as an SVG path in pixel coordinates; "" if it is empty."""
-    from skimage.measure import approximate_polygon, find_contours
-
-    if not mask.any():
-        return ""
-    parts = []
-    for contour in find_contours(np.pad(mask.astype(np.float32), 1), 0.5):
-        points = approximate_polygon(contour, 0.25) - 1
-        if len(points) >= 3:
-            parts.append("M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in points) + "Z")
-    return "".join(parts)
-
-
-def _dots(points: np.ndarray) -> str:
-    """Points as an SVG path of zero-length lines: round caps make them dots of any scale."""
-    return "".join(f"M{x:.1f} {y:.1f}h0" for x, y in points)
-
-
-def _crosses(points: np.ndarray, size: float) -> str:
-    return "".join(
-        f"M{x - size:.1f} {y:.1f}h{2 * size:.1f}M{x:.1f} {y - size:.1f}v{2 * size:.1f}"
-        for x, y in points
-    )
 
 
 def _cell(
@@ -325,14 +239,14 @@ def _cell(
         mask = frame.mask.decode()
         given = said.frames.get(index) if said else None
         prompted = given is not None and not given.is_empty
-        layers.append(_layer(mask, given if prompted else None, segment.color, max(height, width)))
+        layers.append(layer(mask, given if prompted else None, segment.color, max(height, width)))
         if prompted and "prompted" not in badges:
             badges.append("prompted")
         if frame.state is FrameState.REVIEWED and "reviewed" not in badges:
             badges.append("reviewed")
         lines.append(
             {
-                "color": _rgb(segment.color),
+                "color": rgb(segment.color),
                 "name": segment.name,
                 "confidence": f"{frame.confidence:.2f}",
                 "low": frame.confidence < LOW_CONFIDENCE and not prompted,
@@ -343,7 +257,7 @@ def _cell(
     return {
         "index": index,
         "time": "" if clip.times is None else f"{clip.times[index]:.2f} s",
-        "picture": _picture(clip, index),
+        "picture": picture(clip.frames[index], _aspect(clip)),
         "view": f"-0.5 -0.5 {width} {height}",
         "width": width,
         "height": height,
@@ -354,28 +268,7 @@ def _cell(
     }
 
 
-def _layer(mask: np.ndarray, given: FramePrompts | None, color: Sequence[int], side: int) -> dict:
-    """What is drawn over a picture for one segment."""
-    layer = {"color": _rgb(_visible(color)), "outline": contour_path(mask)}
-    if given is not None:
-        layer["boundary"] = _dots(given.boundary)
-        layer["include"] = _crosses(given.include, side / 60)
-        layer["exclude"] = "".join(
-            f"M{x - side / 60:.1f} {y:.1f}h{side / 30:.1f}" for x, y in given.exclude
-        )
-        if given.box is not None:
-            x0, y0, x1, y1 = given.box
-            layer["box"] = f"M{x0:.1f} {y0:.1f}H{x1:.1f}V{y1:.1f}H{x0:.1f}Z"
-    return layer
-
-
 # Charts -----------------------------------------------------------------------------------------
-
-
-def _nice_step(span: float, parts: int) -> float:
-    raw = max(span, 1e-12) / parts
-    power = 10.0 ** np.floor(np.log10(raw))
-    return float(next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999))
 
 
 def _chart(
@@ -391,7 +284,7 @@ def _chart(
     known = np.flatnonzero(np.isfinite(values))
     if limits is None:
         top = float(np.nanmax(values)) if known.size else 1.0
-        step = _nice_step(top or 1.0, 3)
+        step = nice_step(top or 1.0, 3)
         limits = (0.0, step * max(1, np.ceil((top or 1.0) / step - 1e-9)))
     else:
         step = 0.25
@@ -412,7 +305,7 @@ def _chart(
     for index in known:
         if series.states[index] in (FrameState.PROMPTED, FrameState.REVIEWED):
             marks.append((x(index), y(values[index]), series.states[index].value))
-    frame_step = max(1, int(np.ceil(_nice_step(length, 8))))
+    frame_step = max(1, int(np.ceil(nice_step(length, 8))))
     return {
         "title": title,
         "width": CHART_WIDTH,
@@ -424,14 +317,10 @@ def _chart(
         "bands": [
             (x(w.start - 0.5), x(min(w.end, length - 1) + 0.5) - x(w.start - 0.5)) for w in windows
         ],
-        "grid": [(y(v), _tick(v)) for v in np.arange(low, high + step / 2, step)],
+        "grid": [(y(v), tick(v)) for v in np.arange(low, high + step / 2, step)],
         "ticks": [(x(i), str(i)) for i in range(0, length, frame_step)],
         "lines": lines,
         "dots": [(x(i), y(values[i])) for i in single],
         "marks": marks,
         "unit": "slice" if clip.geometry.kind == "volume" else "frame",
     }
-
-
-def _tick(value: float) -> str:
-    return f"{value:g}" if abs(value) < 10000 else f"{value / 1000:g}k"
