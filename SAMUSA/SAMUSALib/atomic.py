@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,34 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
             reason = _REASONS.get(error.errno) or error.strerror or str(error)
             raise CannotWrite(f"{path} could not be written: {reason}") from error
         raise
+
+
+@contextmanager
+def atomic_folder(folder: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary folder beside `folder`; it becomes `folder` at the end, with all its files.
+
+    When the block fails for whatever reason, nothing is left. Raises CannotWrite if `folder`
+    exists and is not an empty folder, or where the system refuses to write.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise CannotWrite(f"{folder} is a file; a folder is needed")
+    if folder.exists() and any(folder.iterdir()):
+        raise CannotWrite(f"{folder} is not empty; name a new folder")
+    temporary = folder.parent / f".{uuid.uuid4().hex[:12]}.tmp"
+    with made_folder(folder.parent):
+        try:
+            temporary.mkdir()
+            yield temporary
+            if folder.exists():
+                folder.rmdir()  # not every system renames onto an empty folder
+            os.replace(temporary, folder)
+        except BaseException as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if isinstance(error, OSError) and not isinstance(error, CannotWrite):
+                reason = _REASONS.get(error.errno) or error.strerror or str(error)
+                raise CannotWrite(f"{folder} could not be written: {reason}") from error
+            raise
 
 
 @contextmanager

@@ -16,7 +16,8 @@ import pytest
 from SAMUSALib.annotation import FrameState
 from SAMUSALib.cli import annotate
 from SAMUSALib.cli.main import main
-from SAMUSALib.cli.phantom import as_clip, write_clip
+from SAMUSALib.cli.phantom import as_clip
+from SAMUSALib.io.write_clip import write_clip
 from SAMUSALib.phantom import demo_spec, simulate
 
 FRAMES, SIDE = 8, 64

@@ -37,6 +37,7 @@ def add_parser(commands, common) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Checks the places first, then simulates and writes."""
+    from ..io.write_clip import write_clip
     from ..io.write_segmentation import write_seg_nrrd
     from ..phantom import simulate
 
@@ -98,26 +99,3 @@ def truth_annotation(phantom, clip: Clip) -> Annotation:
             if (labels == number).any():
                 segment.set(index, labels == number, FrameState.REVIEWED)
     return annotation
-
-
-def write_clip(path: Path, clip: Clip) -> None:
-    """A grey cine as a NRRD image sequence, laid out as Slicer writes one; atomic."""
-    from ..atomic import atomic_write
-    from ..io.nrrd_file import write_nrrd
-
-    dx, dy = clip.geometry.pixel_spacing
-    fields = {
-        "space": "left-posterior-superior",
-        "kinds": "domain domain domain list",
-        "space directions": f"({dx:.9g},0,0) (0,{dy:.9g},0) (0,0,1) none",
-        "space origin": "(0,0,0)",
-    }
-    if clip.times is not None:
-        fields["units"] = '"mm" "mm" "mm" "s"'
-    values = {}
-    if clip.times is not None:
-        values["axis 3 index type"] = "numeric"
-        values["axis 3 index values"] = " ".join(f"{t:.6g}" for t in clip.times)
-    pixels = clip.frames.transpose(2, 1, 0)[:, :, None]  # x, y, one slice, time
-    with atomic_write(path) as part:
-        write_nrrd(part, pixels, fields, values)

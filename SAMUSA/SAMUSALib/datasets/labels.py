@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from ..clip import Clip, Geometry
 from ..errors import InvalidValue
@@ -18,13 +19,17 @@ NEAR = 0.05  # voxels that two grids may lie apart and still be the same
 
 
 def clip_labels(
-    source: Path | Sequence[Path], clip: Clip, names: Mapping[int, str]
+    source: Path | Sequence[Path],
+    clip: Clip,
+    names: Mapping[int, str],
+    channel: int | None = None,
 ) -> tuple[np.ndarray, dict[int, str]]:
     """The labels of a clip: ((L, T, H, W) integers, label value -> name).
 
     source: folder of label images in the order of the frames, a list of them, a segmentation
     (.seg.nrrd), or a label volume or sequence of any format that `read_clip` knows. names: the
     names that the set gives to its labels; a segment of one of these names gets that label.
+    channel: which volume of a 4D NIfTI of labels, None if it is not 4D.
     Raises UnreadableFile, and InvalidValue where labels and clip differ in size, in number of
     frames or in their place in space.
     """
@@ -37,7 +42,7 @@ def clip_labels(
         return segment_layers(
             segmentation, place_on_grid(segmentation, clip.geometry, source), clip, names
         )
-    labels = read_label_clip(source, clip.geometry.axis if _is_volume(clip) else None)
+    labels = read_label_clip(source, clip.geometry.axis if _is_volume(clip) else None, channel)
     _check_size(source, labels.frames.shape, clip)
     if _is_volume(clip) and labels.geometry.kind == "volume":
         offset = _offset(labels.geometry.ijk_to_ras, clip.geometry, source)
@@ -151,14 +156,18 @@ def segment_layers(
     return stack_layers(placed, (len(clip), *clip.frame_size)), known
 
 
-def stack_layers(placed: Sequence[tuple[int, np.ndarray]], shape: tuple[int, ...]) -> np.ndarray:
-    """(label value, bool mask of `shape`) each -> (L, *shape) labels: as few layers as the first
-    that has room for each mask gives, none overwritten; L is at least 1."""
+def stack_layers(
+    placed: Sequence[tuple[int, np.ndarray]], shape: tuple[int, ...], apart: bool = False
+) -> np.ndarray:
+    """(label value, bool mask of `shape`) each -> (L, *shape) labels, L >= 1: each mask lies in the
+    first layer that has room for it. apart: masks of one label that touch lie in two layers, so
+    that they stay two structures."""
     type_ = np.uint8 if max((value for value, _ in placed), default=0) < 256 else np.int32
     layers = [np.zeros(shape, type_)]
     for value, mask in placed:
+        around = binary_dilation(mask) if apart else mask
         for layer in layers:
-            if not layer[mask].any():
+            if not layer[mask].any() and not (layer[around] == value).any():
                 break
         else:
             layer = np.zeros(shape, type_)

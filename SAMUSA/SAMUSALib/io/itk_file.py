@@ -208,13 +208,21 @@ def _check_meta_size(path: Path, fields: dict[str, str], start: int) -> None:
         raise _cut_short(path)
 
 
-def read_nifti(path: Path, axis: int | None, window) -> Clip:
+def read_nifti(path: Path, axis: int | None, window, point: int | None = None) -> Clip:
     """A NIfTI image. 2D: one frame. 3D: a volume. 4D with one slice: a cine along the fourth
-    axis. 4D with one time point: a volume. Any other 4D is refused: choose one time point.
+    axis. 4D with one time point: a volume. Any other 4D is refused, unless `point` says which
+    volume of it is taken.
     """
     check_nifti_size(path)
     image = _load(path)
     times = None
+    if point is not None:
+        points = image.GetSize()[3] if image.GetDimension() == 4 else 0
+        if not 0 <= point < points:
+            raise UnreadableFile(
+                f"{path} has {points} volumes in a fourth axis; there is no {point}"
+            )
+        image = image[:, :, :, point]
     if image.GetDimension() == 4 and image.GetSpacing()[3] != 1.0:  # 1 is what "unset" reads as
         times = np.arange(image.GetSize()[3]) * image.GetSpacing()[3]
     return _clip(path, image, axis, window, times)

@@ -111,6 +111,11 @@ def write_nrrd(
         file.write(compressor.flush())
 
 
+def nrrd_vector(values) -> str:
+    """Numbers as a header states a point or a direction, without loss."""
+    return "(" + ",".join(f"{value + 0.0:.17g}" for value in values) + ")"
+
+
 def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\n", "\\n")
 

@@ -44,13 +44,24 @@ def read_clip(
     return _read(Path(path), axis, window)
 
 
-def read_label_clip(path: str | os.PathLike, axis: int | None = None) -> Clip:
+def read_label_clip(
+    path: str | os.PathLike, axis: int | None = None, channel: int | None = None
+) -> Clip:
     """A label image, volume or sequence in any format of `read_clip`: frames are (T, H, W) uint8
     labels as they are in the file, cut and ordered as `read_clip` does with the images.
+    channel: the volume of a 4D NIfTI that is taken.
 
     Raises UnreadableFile, also where values are not whole numbers from 0 to 255 or have colours.
     """
-    clip = _read(Path(path), axis, LABELS)
+    path = Path(path)
+    if channel is not None:
+        from .itk_file import read_nifti
+
+        if not path.name.lower().endswith(NIFTI) or not path.is_file():
+            raise InvalidValue(f"{path} is no NIfTI file, so it has no channel {channel}")
+        clip = read_nifti(path, axis, LABELS, channel)
+    else:
+        clip = _read(path, axis, LABELS)
     if clip.frames.ndim == 4:
         raise UnreadableFile(f"{path} has colours; a label image has one number a pixel")
     return clip

@@ -15,7 +15,7 @@ from ..clip import Clip, Geometry
 from ..errors import CannotWrite, InvalidValue, UnreadableFile
 from .frames import LPS_TO_RAS
 from .itk_file import check_nifti_size, itk_reason
-from .nrrd_file import write_nrrd
+from .nrrd_file import nrrd_vector, write_nrrd
 
 CSV_COLUMNS = (
     "frame", "time_s", "segment", "state", "confidence", "area_px", "area_mm2",
@@ -38,7 +38,7 @@ def write_seg_nrrd(path: str | os.PathLike, clip: Clip, annotation: Annotation) 
     geometry = clip.geometry
     voxels = [geometry.to_source(layer) for layer in labels]
     matrix = LPS_TO_RAS @ geometry.ijk_to_ras
-    directions = [_vector(matrix[:3, column]) for column in range(3)]
+    directions = [nrrd_vector(matrix[:3, column]) for column in range(3)]
     kinds = ["domain"] * 3
     if len(voxels) > 1:
         directions.insert(0, "none")
@@ -47,7 +47,7 @@ def write_seg_nrrd(path: str | os.PathLike, clip: Clip, annotation: Annotation) 
         "space": "left-posterior-superior",
         "space directions": " ".join(directions),
         "kinds": " ".join(kinds),
-        "space origin": _vector(matrix[:3, 3]),
+        "space origin": nrrd_vector(matrix[:3, 3]),
     }
     values = {
         "Segmentation_MasterRepresentation": "Binary labelmap",
@@ -232,10 +232,6 @@ def _check_same_clip(clip: Clip, annotation: Annotation) -> None:
             f"the annotation has {annotation.length} frames of {tuple(annotation.frame_size)} "
             f"pixels; {clip.name} has {len(clip)} of {clip.frame_size}"
         )
-
-
-def _vector(values) -> str:
-    return "(" + ",".join(f"{value + 0.0:.17g}" for value in values) + ")"
 
 
 def _extent(voxels: np.ndarray, label: int) -> str:

@@ -1,0 +1,115 @@
+"""Import two folders: images, and masks whose names tell to which image they belong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InvalidValue, UnreadableFile
+from ..io.frames import is_grey
+from ..io.image_folder import SUFFIXES, image_labels, image_pages, natural_key
+from ..io.read_clip import read_clip
+from .splits import SplitRule
+from .write_set import About, new_set
+
+MOST_LABELS = 32  # more values than that are shades, not labels
+
+
+def import_folders(
+    images: Path,
+    masks: Path,
+    out: Path,
+    about: About,
+    rule: SplitRule,
+    suffix: str = "",
+    threshold: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[str]:
+    """Write the set `out` from images and masks in two folders (or one) and the folders in them.
+
+    A mask has its image's name (without ending) plus `suffix`, such as "_mask", at the same place
+    in its folder. Masks are label images; one with no other values than 0 and 255 is one label, 1.
+    threshold: masks are drawings, label 1 wherever they are brighter. rule sees the image's path
+    in its folder. Returns notes on what was left out. Raises UnreadableFile, InvalidValue and
+    CannotWrite; then nothing is written.
+    """
+    if images.resolve() == masks.resolve() and not suffix:
+        raise InvalidValue("images and masks lie in one folder; say what the names of masks end in")
+    found_masks = {key: path for key, path in _files(masks).items() if key.endswith(suffix)}
+    by_image = {key[: len(key) - len(suffix)]: path for key, path in found_masks.items()}
+    found = _files(images)
+    if images.resolve() == masks.resolve():
+        found = {key: path for key, path in found.items() if key not in found_masks}
+    both = sorted(found.keys() & by_image.keys(), key=natural_key)
+    if not both:
+        raise InvalidValue(
+            f"no image of {images} has a mask of the same name"
+            f"{f' and {suffix}' if suffix else ''} in {masks}"
+        )
+    with new_set(out, about) as writer:
+        places = rule.assign([found[key].relative_to(images).as_posix() for key in both])
+        for done, (key, (split, group)) in enumerate(zip(both, places, strict=True), start=1):
+            frame = read_clip(found[key]).frames[0]
+            labels = read_mask(by_image[key], threshold)
+            if labels.shape != frame.shape[:2]:
+                raise InvalidValue(
+                    f"{by_image[key]} is {labels.shape[1]} x {labels.shape[0]} pixels, "
+                    f"its image {frame.shape[1]} x {frame.shape[0]}; they must be equal"
+                )
+            writer.add_image(key, frame, [labels], split, group)
+            progress(done, len(both))
+    notes = []
+    if alone := len(found) - len(both):
+        notes.append(f"{alone} images without a mask left out")
+    if alone := len(by_image) - len(both):
+        notes.append(f"{alone} masks without an image left out")
+    return notes
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Path within the folder without its ending -> path, of all images in it."""
+    if not folder.is_dir():
+        raise UnreadableFile(f"{folder} is not a folder")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if path.suffix.lower() not in SUFFIXES or any(p.startswith(".") for p in inside.parts):
+            continue
+        key = inside.with_suffix("").as_posix()
+        if key in found:
+            raise InvalidValue(f"{found[key]} and {path} differ in their ending only; keep one")
+        found[key] = path
+    return found
+
+
+def read_mask(path: Path, threshold: int | None = None) -> np.ndarray:
+    """(H, W) labels of a mask, see `import_folders`. Raises UnreadableFile, InvalidValue."""
+    labels = image_labels(path)
+    if threshold is not None:
+        return (labels > threshold).astype(np.uint8)
+    values = np.unique(labels)
+    if set(values.tolist()) <= {0, 255}:
+        return (labels > 0).astype(np.uint8)
+    if not np.issubdtype(labels.dtype, np.integer) or len(values) > MOST_LABELS or values[0] < 0:
+        raise InvalidValue(
+            f"{path} holds {len(values)} shades, so it is no label image; "
+            "give a threshold if it is a drawing"
+        )
+    if _is_coloured(path):
+        raise InvalidValue(
+            f"{path} tells its labels by colour; save it as a label image, one number a pixel, "
+            "or give a threshold"
+        )
+    return labels
+
+
+def _is_coloured(path: Path) -> bool:
+    """True for an image with colours of its own; the numbers of a palette are labels."""
+    with Image.open(path) as picture:
+        if picture.mode == "P":
+            return False
+    pixels = next(iter(image_pages(path)))
+    return pixels.ndim == 3 and not is_grey(pixels)
