@@ -28,6 +28,7 @@ from ..engine.network import (
     shape_prior,
 )
 from ..engine.spline import signed_distance, spline_mask
+from ..errors import InvalidValue
 from .clicks import border, next_boundary_click, next_region_click, simulated_box
 from .losses import LossWeights, total_loss
 from .samples import Sample
@@ -52,6 +53,25 @@ class Curriculum:
     clip_frames: int = 3
     clip_clicks: tuple[int, int] = (2, 6)
     clip_from_mask: float = 0.3
+
+    def __post_init__(self):
+        before = 1  # a sample comes with two clicks
+        for group in self.click_counts:
+            if not group or max(group) <= before:
+                raise InvalidValue(
+                    f"click_counts is {[list(each) for each in self.click_counts]}; each group "
+                    "needs a count above all of the group before, the first one from 2 up"
+                )
+            before = max(group)
+        if not self.click_counts:
+            raise InvalidValue("click_counts is empty; at least one group of counts is needed")
+        least, most = self.clip_clicks
+        if not 2 <= least <= most:
+            raise InvalidValue(
+                f"clip_clicks is {[least, most]}; two rising numbers from 2 up are needed"
+            )
+        if self.clip_frames < 2:
+            raise InvalidValue(f"clip_frames is {self.clip_frames}; at least 2 are needed")
 
 
 @dataclass(frozen=True)

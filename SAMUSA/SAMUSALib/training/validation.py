@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -17,8 +17,8 @@ from ..errors import InvalidValue
 from ..evaluation.annotator import simulate_clicks
 from ..evaluation.metrics import dice
 from ..prompts import FramePrompts
-from .config import Data, Phantoms, Validation
-from .data import Source, gather, structures
+from .config import Data, Validation
+from .data import structures
 from .randomness import VALIDATION, generator
 
 
@@ -47,28 +47,26 @@ def held_out(data: Data, validation: Validation, seed: int) -> list[Example]:
 
     Raises InvalidValue if no set has that split or it holds no structure.
     """
-    sets = [
-        replace(part, split=validation.split)
+    items = [
+        item
         for part in data.sets
-        if any(item.split == validation.split for item in parse_manifest(part.folder).items)
+        for item in parse_manifest(part.folder).items
+        if item.split == validation.split
     ]
-    if not sets:
+    if not items:
         raise InvalidValue(
             f"no set has a split {validation.split!r} to validate on; "
             "set validation.split, or validation.every to 0"
         )
-    sources: Sequence[Source] = gather(
-        replace(data, sets=tuple(sets), phantoms=Phantoms()), seed
-    ).images.sources
     rng = generator(seed, VALIDATION)
     examples: list[Example] = []
-    for index in rng.permutation(len(sources)):
-        clips = structures(sources[index].load())
+    for index in rng.permutation(len(items)):
+        clips = structures(items[index].load())
         if not clips:
             continue
         clip = clips[rng.integers(len(clips))]
         frame = rng.choice(np.flatnonzero(clip.masks.any(axis=(1, 2))))
-        examples.append(Example(sources[index].name, clip.frames[frame], clip.masks[frame]))
+        examples.append(Example(items[index].name, clip.frames[frame], clip.masks[frame]))
         if len(examples) == validation.structures:
             break
     if not examples:
