@@ -159,7 +159,9 @@ def decode(segmentation: list | dict, size: tuple[int, int]) -> np.ndarray:
                     raise InvalidValue("its run lengths do not add up to the pixels of its image")
                 encoded = coco_mask.frPyObjects(segmentation, height, width)
             else:
-                encoded = {"size": [height, width], "counts": str(counts).encode("ascii")}
+                if sum(_runs(counts)) != height * width:
+                    raise InvalidValue("its run lengths do not add up to the pixels of its image")
+                encoded = {"size": [height, width], "counts": counts.encode("ascii")}
         else:
             if any(len(polygon) < 6 or len(polygon) % 2 for polygon in segmentation):
                 raise InvalidValue("a polygon has fewer than three points, or half a point")
@@ -172,3 +174,25 @@ def decode(segmentation: list | dict, size: tuple[int, int]) -> np.ndarray:
         raise
     except Exception as error:  # pycocotools raises plain Exception too
         raise InvalidValue(f"its mask cannot be decoded ({error})") from None
+
+
+def _runs(text: str) -> list[int]:
+    """The run lengths of a compressed text: 5 bits a character, lowest first, from the fourth run
+    on as a difference to the run before the last. pycocotools does not check what it decodes."""
+    runs, value, shift = [], 0, 0
+    for code in text.encode("ascii"):
+        bits = code - 48
+        if not 0 <= bits < 64:
+            raise InvalidValue(f"its run lengths hold {chr(code)!r}, which is no code")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            if bits & 16:
+                value -= 1 << shift
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            if runs[-1] < 0:
+                raise InvalidValue("it has a run of negative length")
+            value, shift = 0, 0
+    if shift:
+        raise InvalidValue("its run lengths end within a number")
+    return runs

@@ -141,7 +141,7 @@ def _volume(scene: Scene, labels: Node, proxies: set[str], drawn_on: list[str]) 
         try:
             fits.append((volume.name, clip, *clip_labels(file, clip, {})))
         except InvalidValue as error:
-            reasons.append(str(error))
+            reasons.append(str(error).replace(f"{file.parent}/", ""))
     if len(fits) == 1:
         return fits[0]
     if fits:
@@ -181,7 +181,7 @@ def _sequence(scene: Scene, images: Node, labels: Node, notes: list[str]) -> Ann
             frames.append(t)
             path = inner.file_of(inner.nodes[node])
             segments = read_seg_nrrd(path)
-            whole = place_on_grid(segments, slice_, path)
+            whole = place_on_grid(segments, slice_, scene.path / path.name)
             for name, mask in zip(segments.names, whole, strict=True):
                 of_name = masks.setdefault(name, np.zeros((len(clip), *clip.frame_size), bool))
                 of_name[t] |= mask[:, :, 0].T

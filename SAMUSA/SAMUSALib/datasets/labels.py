@@ -99,6 +99,9 @@ def place_on_grid(segmentation: Segmentation, geometry: Geometry, path: Path) ->
     Slicer crops what it saves to what is segmented; the missing rest is empty. Raises InvalidValue
     if the segmentation's voxels are not voxels of that grid.
     """
+    if not any(mask.any() for mask in segmentation.masks):
+        # Slicer saves a segmentation in which nothing is marked on a grid of its own
+        return [np.zeros(geometry.source_shape, dtype=bool) for _ in segmentation.masks]
     shape, target = np.array(segmentation.shape), np.array(geometry.source_shape)
     offset = np.zeros(3, dtype=int)
     if geometry.calibrated or tuple(shape) != tuple(target):
