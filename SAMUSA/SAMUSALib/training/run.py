@@ -114,6 +114,7 @@ def run_training(
         raise InvalidValue("outputs.file is missing; say where the checkpoint goes (--out)")
     if config.threads:
         torch.set_num_threads(config.threads)
+    joined_before = torch.distributed.is_initialized()
     accelerator = join(config)
     try:
         run = _Run(config, accelerator, report, say)
@@ -121,7 +122,7 @@ def run_training(
         with _stop_signals() as stopped:
             return run.to_the_end(stopped)
     finally:
-        if torch.distributed.is_initialized():
+        if torch.distributed.is_initialized() and not joined_before:
             torch.distributed.destroy_process_group()
 
 
