@@ -217,12 +217,13 @@ def read_nifti(path: Path, axis: int | None, window, point: int | None = None) -
     image = _load(path)
     times = None
     if point is not None:
-        points = image.GetSize()[3] if image.GetDimension() == 4 else 0
+        points = image.GetSize()[3] if image.GetDimension() == 4 else 1
         if not 0 <= point < points:
             raise UnreadableFile(
-                f"{path} has {points} volumes in a fourth axis; there is no {point}"
+                f"{path} holds {points} volume{'s' if points > 1 else ''}, counted from 0; "
+                f"there is no {point}"
             )
-        image = image[:, :, :, point]
+        image = image[:, :, :, point] if image.GetDimension() == 4 else image
     if image.GetDimension() == 4 and image.GetSpacing()[3] != 1.0:  # 1 is what "unset" reads as
         times = np.arange(image.GetSize()[3]) * image.GetSpacing()[3]
     return _clip(path, image, axis, window, times)
