@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidValue
+from ..errors import InvalidValue, UnreadableFile
 from .common import DEVICES, check_output_file, progress_bar
 
 EPILOG = """examples:
   samusa train fine-tune --data my-set --out mine.safetensors
+  samusa train fine-tune --data scene.mrb --out mine.safetensors
+  samusa train fine-tune --data cine.seq.nrrd cine.seg.nrrd --out mine.safetensors
   samusa train config.yaml --set steps=2000 --set optimiser.rate=3e-4
   samusa train config.yaml --resume
   torchrun --nproc-per-node 4 -m SAMUSALib.cli train config.yaml --resume
@@ -43,8 +46,9 @@ def add_parser(commands, common) -> None:
         "--list-recipes", action="store_true", help="show the recipes that come with SAMUSA"
     )
     parser.add_argument(
-        "--data", type=Path, nargs="+", metavar="DIR",
-        help="sets to train on instead of the configuration's",
+        "--data", type=Path, nargs="+", default=[], metavar="DIR|FILE",
+        help="sets to train on instead of the configuration's; or scenes of 3D Slicer (.mrb, "
+        ".mrml) and pairs of an image and its segmentation, which become a set beside --out",
     )  # fmt: skip
     parser.add_argument(
         "--use", default="images,clips", metavar="LIST",
@@ -75,6 +79,9 @@ def run(args: argparse.Namespace) -> int:
     if out is None:
         raise InvalidValue("say where the checkpoint goes with --out FILE.safetensors")
     check_output_file(out)
+    files = [path for path in args.data if not path.is_dir()]
+    if files:
+        config = _with_imported(config, files, args)
 
     from ..training.run import run_training
 
@@ -98,6 +105,36 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _use(args: argparse.Namespace) -> list[str]:
+    return [each.strip() for each in args.use.split(",")]
+
+
+def _with_imported(config, files: list[Path], args: argparse.Namespace):
+    """Training on what was annotated in 3D Slicer besides the sets of the configuration. The set
+    that is made of it stays beside the checkpoint; a run that goes on takes it as it is."""
+    from ..datasets.import_slicer import import_slicer
+    from ..datasets.splits import SplitRule
+    from ..datasets.write_set import About
+    from ..training.config import DataSet
+
+    missing = [path for path in files if not path.is_file()]
+    if missing:
+        raise UnreadableFile(f"there is no set or file {missing[0]}")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InvalidValue(
+            "several processes cannot import at the same time; run `samusa data import slicer` "
+            "first and give the set to --data"
+        )
+    out = config.outputs.file
+    folder = out.with_name(f"{out.stem}-data")
+    if not (args.resume and (folder / "manifest.json").is_file()):
+        # all of it is learned from: what is held out is somebody's decision (samusa data import)
+        for note in import_slicer(files, folder, About(folder.name), SplitRule(val=0.0)):
+            print(f"samusa: {note}", file=sys.stderr)
+    imported = DataSet(folder, use=tuple(_use(args)))
+    return replace(config, data=replace(config.data, sets=(*config.data.sets, imported)))
+
+
 def _changes(args: argparse.Namespace) -> dict[str, Any]:
     """What the options change, by key."""
     import yaml
@@ -112,8 +149,9 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
         except yaml.YAMLError:
             raise InvalidValue(f"--set {text}: the value cannot be read as YAML") from None
     if args.data:
-        use = [each.strip() for each in args.use.split(",")]
-        changes["data.sets"] = [{"folder": folder, "use": use} for folder in args.data]
+        changes["data.sets"] = [
+            {"folder": folder, "use": _use(args)} for folder in args.data if folder.is_dir()
+        ]
     if args.out:
         changes["outputs.file"] = args.out
     if args.device:
