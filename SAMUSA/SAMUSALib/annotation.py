@@ -11,6 +11,9 @@ import numpy as np
 from .errors import InvalidValue
 from .masks import EncodedMask
 
+# Okabe and Ito's, which the colour-blind tell apart too
+COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167))
+
 
 class FrameState(str, Enum):
     """State of one segment on one frame. Reviewed frames are locked."""

@@ -53,7 +53,7 @@ def test_images_and_masks_of_one_name_belong_together(tmp_path):
     save(square(), tmp_path / "masks/other.png")
     sets, notes = folders(tmp_path / "images", tmp_path / "masks", tmp_path / "out")
     assert list(sets) == ["images/p1_a.png", "images/p1_b.png", "images/p2_a.png"]
-    assert notes == ["1 images without a mask left out", "1 masks without an image left out"]
+    assert notes == ["1 without a mask left out", "1 masks without an image left out"]
     for labelled in sets.values():
         assert np.array_equal(labelled.layers[0, 0], square(1))  # 255 is label 1
 
@@ -65,7 +65,7 @@ def test_one_folder_with_a_suffix_holds_both(tmp_path):
     assert notes == [] and list(sets) == ["images/a.png"]
     assert sets["images/a.png"].layers.max() == 2
     assert np.array_equal(sets["images/a.png"].frames[0], shades(1))
-    with pytest.raises(InvalidValue, match="one folder"):
+    with pytest.raises(InvalidValue, match="holds images and masks"):
         folders(tmp_path / "in", tmp_path / "in", tmp_path / "again")
 
 
@@ -102,7 +102,7 @@ def test_what_does_not_fit_leaves_no_set(tmp_path, kind):
     source, masks = tmp_path / "images", tmp_path / "masks"
     save(shades(1), source / "a.png")
     save(square(), masks / "a.png")
-    expected = {"size": "must be equal", "damaged": "decoded", "none": "no image", "twice": "keep"}
+    expected = {"size": "must be equal", "damaged": "decoded", "none": "no file", "twice": "keep"}
     if kind == "size":
         save(square(size=(31, 40)), masks / "a.png")
     elif kind == "damaged":
@@ -243,6 +243,21 @@ def test_a_cine_and_its_segmentation_are_a_pair_for_slicer_users(tmp_path):
     assert np.array_equal((labelled.layers > 0).any(axis=0), masks.any(axis=0))
     with pytest.raises(InvalidValue, match="must follow it"):
         import_slicer([tmp_path / "a.seq.nrrd"], tmp_path / "b", About("set"), ALL)
+
+
+def test_one_folder_with_sequences_and_their_segmentations(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", "b"):
+        frames = RNG.integers(0, 256, (3, 24, 30)).astype(np.uint8)
+        clip = Clip(frames, Geometry.for_cine(3, 24, 30))
+        write_clip(folder / f"{name}.seq.nrrd", clip)
+        write_seg_nrrd(folder / f"{name}.seg.nrrd", clip, truth_of(clip)[0])
+    import_volumes(folder, folder, tmp_path / "out", About("set"), ALL, suffix=".seg")
+    assert [item.name for item in read_manifest(tmp_path / "out")] == [
+        "clips/a.seq.nrrd",
+        "clips/b.seq.nrrd",
+    ]
 
 
 def test_real_prostate_volumes_become_clips(ultrasound_data, tmp_path):

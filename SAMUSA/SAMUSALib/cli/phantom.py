@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..annotation import Annotation, FrameState
+from ..annotation import COLORS, Annotation, FrameState
 from ..clip import Clip, Geometry
 from ..errors import InvalidValue
 from .common import check_output_file
 
 GEOMETRIES = ("sector", "linear", "radial")
-COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167))
 GEOMETRY_TRIES = 200
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import InvalidValue, UnreadableFile
+from ..errors import InvalidValue
 from ..io.frames import is_grey
-from ..io.image_folder import SUFFIXES, image_labels, image_pages, natural_key
+from ..io.image_folder import SUFFIXES, image_labels, image_pages
 from ..io.read_clip import read_clip
+from .pairs import match_files
 from .splits import SplitRule
 from .write_set import About, new_set
 
@@ -36,53 +37,22 @@ def import_folders(
     in its folder. Returns notes on what was left out. Raises UnreadableFile, InvalidValue and
     CannotWrite; then nothing is written.
     """
-    if images.resolve() == masks.resolve() and not suffix:
-        raise InvalidValue("images and masks lie in one folder; say what the names of masks end in")
-    found_masks = {key: path for key, path in _files(masks).items() if key.endswith(suffix)}
-    by_image = {key[: len(key) - len(suffix)]: path for key, path in found_masks.items()}
-    found = _files(images)
-    if images.resolve() == masks.resolve():
-        found = {key: path for key, path in found.items() if key not in found_masks}
-    both = sorted(found.keys() & by_image.keys(), key=natural_key)
-    if not both:
-        raise InvalidValue(
-            f"no image of {images} has a mask of the same name"
-            f"{f' and {suffix}' if suffix else ''} in {masks}"
-        )
+    pairs, notes = match_files(images, masks, suffix, SUFFIXES)
     with new_set(out, about) as writer:
-        places = rule.assign([found[key].relative_to(images).as_posix() for key in both])
-        for done, (key, (split, group)) in enumerate(zip(both, places, strict=True), start=1):
-            frame = read_clip(found[key]).frames[0]
-            labels = read_mask(by_image[key], threshold)
+        places = rule.assign([name for name, _, _ in pairs])
+        for done, ((name, image, mask), (split, group)) in enumerate(
+            zip(pairs, places, strict=True), start=1
+        ):
+            frame = read_clip(image).frames[0]
+            labels = read_mask(mask, threshold)
             if labels.shape != frame.shape[:2]:
                 raise InvalidValue(
-                    f"{by_image[key]} is {labels.shape[1]} x {labels.shape[0]} pixels, "
+                    f"{mask} is {labels.shape[1]} x {labels.shape[0]} pixels, "
                     f"its image {frame.shape[1]} x {frame.shape[0]}; they must be equal"
                 )
-            writer.add_image(key, frame, [labels], split, group)
-            progress(done, len(both))
-    notes = []
-    if alone := len(found) - len(both):
-        notes.append(f"{alone} images without a mask left out")
-    if alone := len(by_image) - len(both):
-        notes.append(f"{alone} masks without an image left out")
+            writer.add_image(str(Path(name).with_suffix("")), frame, [labels], split, group)
+            progress(done, len(pairs))
     return notes
-
-
-def _files(folder: Path) -> dict[str, Path]:
-    """Path within the folder without its ending -> path, of all images in it."""
-    if not folder.is_dir():
-        raise UnreadableFile(f"{folder} is not a folder")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        if path.suffix.lower() not in SUFFIXES or any(p.startswith(".") for p in inside.parts):
-            continue
-        key = inside.with_suffix("").as_posix()
-        if key in found:
-            raise InvalidValue(f"{found[key]} and {path} differ in their ending only; keep one")
-        found[key] = path
-    return found
 
 
 def read_mask(path: Path, threshold: int | None = None) -> np.ndarray:

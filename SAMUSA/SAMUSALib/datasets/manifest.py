@@ -194,7 +194,7 @@ def parse_manifest(folder: Path | str) -> Manifest:
         raise UnreadableFile(f"{folder} is not a folder")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        labels = {int(value): str(name) for value, name in manifest.get("labels", {}).items()}
+        labels = _label_names(manifest.get("labels", {}))
         items = [_item(folder, entry, labels) for entry in manifest["items"]]
     except FileNotFoundError:
         raise UnreadableFile(f"{folder} holds no manifest.json") from None
@@ -269,6 +269,8 @@ def _item(folder: Path, entry: dict[str, Any], labels: dict[int, str]) -> Item:
     kind = "clip" if "clip" in entry else "image"
     frames, masks = (_paths(folder, entry[key]) for key in (kind, "mask"))
     axis = entry.get("axis")
+    if axis not in (None, *AXIS_NAMES):
+        raise ValueError(f"axis of {entry[kind]} is {axis!r}; it must be i, j or k")
     return Item(
         name=entry[kind] if isinstance(entry[kind], str) else entry[kind][0],
         kind=kind,
@@ -279,6 +281,13 @@ def _item(folder: Path, entry: dict[str, Any], labels: dict[int, str]) -> Item:
         labels=labels,
         axis=None if axis is None else AXIS_NAMES.index(axis),
     )
+
+
+def _label_names(listed: dict[str, str]) -> dict[int, str]:
+    wrong = [value for value in listed if not value.isdecimal() or int(value) < 1]
+    if wrong:
+        raise ValueError(f'"labels" has {wrong[0]!r}; a number of at least 1 is needed')
+    return {int(value): str(name) for value, name in listed.items()}
 
 
 def _paths(folder: Path, listed: str | list[str]) -> tuple[Path, ...]:

@@ -13,15 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..annotation import Annotation, FrameState
+from ..annotation import COLORS, Annotation, FrameState
 from ..atomic import atomic_folder
 from ..clip import AXIS_NAMES, Clip
 from ..errors import InvalidValue
 from ..io.write_clip import write_clip
 from ..io.write_segmentation import write_seg_nrrd
-
-# Okabe and Ito's colours, which the colour-blind tell apart
-COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167))
 
 
 @dataclass(frozen=True)

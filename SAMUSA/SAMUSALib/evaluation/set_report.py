@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..annotation import COLORS
 from ..datasets.check import Finding, SetCheck
 from ..datasets.manifest import Item, Labelled
-from ..datasets.write_set import COLORS
 from .pages import write_page
 from .pictures import contour_path, picture, rgb, visible
 
