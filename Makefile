@@ -2,6 +2,7 @@
 #   make demo    set up, then the main job on a simulated clip
 #   make test    set up, then all checks and tests
 #   make bench   set up, then measure speed and memory into OUT (bench.json)
+#   make bench-training   the same for training, on the GPU if there is one
 # TORCH=... chooses another build of torch, e.g. make TORCH="torch==2.12.1" demo
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ OUT ?= bench.json
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup demo bench test test-heavy lint clean
+.PHONY: help setup demo bench bench-training test test-heavy lint clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -44,6 +45,10 @@ demo: setup
 bench: setup
 	@echo "Measuring the engine on this computer (a few minutes; leave it alone meanwhile)"
 	@$(BIN)/python Testing/benchmarks/engine.py --out "$(OUT)"
+
+bench-training: setup
+	@echo "Measuring training on this computer (a few minutes; leave it alone meanwhile)"
+	@$(BIN)/python Testing/benchmarks/training.py --out "$(OUT)"
 
 lint: $(VENV)/tests.done
 	@$(BIN)/ruff check SAMUSA Testing
