@@ -130,6 +130,8 @@ def test_the_command_groups_patients(tmp_path, capsys):
     assert "1 cyst" in capsys.readouterr().out
     assert main([*command[:-2], "--labels", "cyst", "--out", str(tmp_path / "b")]) == 2
     assert "1=nerve" in capsys.readouterr().err
+    assert main([*command[:-2], "--labels", "1=a,2=a", "--out", str(tmp_path / "b")]) == 2
+    assert "each number and name once" in capsys.readouterr().err
 
 
 # volumes ------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ def test_groups_are_files_folders_or_what_a_bracket_finds():
     paths = ["a/p1_01.png", "a/p1_02.png", "b/p2_01.png"]
     groups = lambda by: [group for _, group in SplitRule(group_by=by).assign(paths)]  # noqa: E731
     assert groups("file") == ["a/p1_01", "a/p1_02", "b/p2_01"]
+    assert SplitRule().assign(["v/case1.nii.gz"])[0][1] == "v/case1"
     assert groups("folder") == ["a", "a", "b"]
     assert groups(r"(p\d)_") == ["p1", "p1", "p2"]
 

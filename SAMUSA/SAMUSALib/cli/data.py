@@ -241,6 +241,8 @@ def _about(args: argparse.Namespace):
         value, equals, name = entry.partition("=")
         if not equals or not value.strip().isdigit() or not name.strip() or int(value) < 1:
             raise InvalidValue(f"--labels is {args.labels!r}; write it as 1=nerve,2=vessel")
+        if name.strip() in labels.values() or int(value) in labels:
+            raise InvalidValue(f"--labels is {args.labels!r}; each number and name once")
         labels[int(value)] = name.strip()
     return About(args.name or args.out.resolve().name, args.licence, args.source, labels)
 

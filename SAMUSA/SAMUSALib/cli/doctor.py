@@ -28,6 +28,7 @@ PACKAGES = (
     ("SimpleITK", "SimpleITK", "reading MHA and NIfTI", True),
     ("pydicom", "pydicom", "reading DICOM", True),
     ("pylibjpeg", "pylibjpeg", "reading compressed DICOM", False),
+    ("pycocotools", "pycocotools", "importing COCO files", False),
     ("av", "av", "reading video files", True),
     ("pillow", "PIL", "reading and writing PNG and JPEG", True),
     ("jinja2", "jinja2", "reports", True),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ..errors import InvalidValue
+from ..io.frames import clip_name
 
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val"}
 _SPLITS |= {"validation": "val", "test": "test", "testing": "test"}
@@ -66,7 +67,7 @@ class SplitRule:
 
     def _group(self, path: str) -> str:
         if self.group_by == "file":
-            return str(PurePosixPath(path).with_suffix(""))
+            return str(PurePosixPath(path).parent / clip_name(PurePosixPath(path)))
         if self.group_by == "folder":
             return str(PurePosixPath(path).parent)
         match = re.search(self.group_by, path)

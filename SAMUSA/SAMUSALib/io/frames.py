@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -22,7 +22,7 @@ _KNOWN_SUFFIX = re.compile(
 )
 
 
-def clip_name(path: Path) -> str:
+def clip_name(path: PurePath) -> str:
     """File name without its format suffixes; for a folder its name."""
     return _KNOWN_SUFFIX.sub("", path.name) or path.name
 
