@@ -219,6 +219,19 @@ def test_an_unpacked_scene_and_its_files_are_read_too(annotated, tmp_path):
         imported([scene], tmp_path / "again")
 
 
+def test_a_segmentation_on_one_frame_of_a_sequence_is_not_taken_for_all(annotated, tmp_path):
+    cine, _ = annotated.add_cine(annotated=[])
+    browser = annotated.scene.GetFirstNodeByClass("vtkMRMLSequenceBrowserNode")
+    annotated.logics[1].UpdateProxyNodesFromSequences(browser)
+    shown = browser.GetProxyNode(cine)
+    still = annotated.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Still")
+    annotated.fill(still, {"lumen": moving_disc(0)[None]})
+    still.SetReferenceImageGeometryParameterFromVolumeNode(shown)
+    path = annotated.save(tmp_path / "still.mrb")
+    with pytest.raises(InvalidValue, match="'Still' lies on one frame of 'Cine'"):
+        imported([path], tmp_path / "out")
+
+
 def test_a_damaged_bundle_is_refused(annotated, tmp_path):
     annotated.add_cine()
     path = annotated.save(tmp_path / "scene.mrb")

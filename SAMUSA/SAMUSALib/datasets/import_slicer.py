@@ -64,6 +64,8 @@ def import_slicer(
                 layers, names = clip_labels(second, clip, writer.labels)
                 _add(writer, clip_name(first), clip, layers, names, *place)
             progress(done, len(work))
+        if not writer.items and notes:
+            raise InvalidValue("nothing was left to import: " + "; ".join(notes))
     return notes
 
 
@@ -170,7 +172,8 @@ def _sequence(scene: Scene, images: Node, labels: Node, notes: list[str]) -> Ann
     masks: dict[str, np.ndarray] = {}
     frames = []
     with open_scene(file) as inner:
-        index = next((n for n in inner.of_kind("Sequence") if n.fields.get("singletonTag")), labels)
+        singletons = {n.fields.get("singletonTag"): n for n in inner.of_kind("Sequence")}
+        index = singletons.get("SequenceIndex", labels)
         for value, node in zip(_index_values(index), (i for _, i in index.items), strict=True):
             t = _nearest(place, value)
             if t is None:
@@ -179,6 +182,10 @@ def _sequence(scene: Scene, images: Node, labels: Node, notes: list[str]) -> Ann
                     f"{images.name!r} has no image there"
                 )
             frames.append(t)
+            if node not in inner.nodes:
+                raise UnreadableFile(
+                    f"{scene.path}: {file.name} lacks {node}; save the scene again"
+                )
             path = inner.file_of(inner.nodes[node])
             segments = read_seg_nrrd(path)
             whole = place_on_grid(segments, slice_, scene.path / path.name)
