@@ -358,3 +358,12 @@ def test_averaged_weights_follow_and_differ():
     network = run.trainer.averaged_network()
     assert not network.training and network.architecture == TINY
     assert torch.equal(network.state_dict()["no_mem_embed"], average["no_mem_embed"])
+
+
+def test_images_that_were_moved_to_the_device_train_the_same():
+    losses = []
+    for moved in (False, True):
+        run = Run()
+        batch = next(run.batches)
+        losses.append(run.trainer.step([batch._with(batch.images.clone()) if moved else batch]))
+    assert losses[0] == losses[1]

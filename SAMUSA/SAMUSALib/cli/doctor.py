@@ -33,6 +33,10 @@ PACKAGES = (
     ("pillow", "PIL", "reading and writing PNG and JPEG", True),
     ("jinja2", "jinja2", "reports", True),
     ("tqdm", "tqdm", "progress bars", True),
+    ("accelerate", "accelerate", "training", False),
+    ("pyyaml", "yaml", "training configurations", False),
+    ("matplotlib", "matplotlib", "pictures of training", False),
+    ("tensorboard", "tensorboard", "training's TensorBoard, if wanted", False),
 )
 
 

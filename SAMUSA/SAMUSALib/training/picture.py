@@ -28,11 +28,12 @@ def draw_picture(
     steps: int,
     history: Sequence[dict[str, Any]],
     judged: Sequence[Judged],
+    held_out: bool,
 ) -> None:
     """Write a PNG, atomically.
 
     history: rows with "step", "losses" (name -> value) and, at some, "validation" (clicks -> Dice).
-    judged: held-out structures as the network draws them now; may be empty.
+    judged: structures as the network draws them now. held_out: whether they are.
     """
     shown = sorted(judged, key=_worst)[:EXAMPLES] if judged else []
     figure = Figure(figsize=(12, 7.6 if shown else 4.4), dpi=100, layout="constrained")
@@ -45,7 +46,8 @@ def draw_picture(
         pictures = grid[1].subgridspec(1, EXAMPLES)
         for index, each in enumerate(shown):
             _example(figure.add_subplot(pictures[index]), each)
-        figure.supxlabel("held-out structures, worst first: blue truth, orange model", fontsize=9)
+        kind = "held-out structures" if held_out else "structures that it learns from"
+        figure.supxlabel(f"{kind}, worst first: blue truth, orange model", fontsize=9)
     FigureCanvasAgg(figure)
     with atomic_write(path) as part:
         figure.savefig(part, format="png")

@@ -267,9 +267,12 @@ class Rounds(nn.Module):
 
     # shared ---------------------------------------------------------------------------------
 
-    def _stack(self, images: list[np.ndarray]) -> Tensor:
-        """Grey (S, S) images -> (B, 3, S, S)."""
-        stacked = torch.from_numpy(np.stack(images)).to(self.network.device)
+    def _stack(self, images: list[np.ndarray] | list[Tensor]) -> Tensor:
+        """Grey (S, S) images, arrays or tensors on the device -> (B, 3, S, S)."""
+        if isinstance(images[0], Tensor):
+            stacked = torch.stack(images)
+        else:
+            stacked = torch.from_numpy(np.stack(images)).to(self.network.device)
         return stacked[:, None].expand(-1, 3, -1, -1)
 
     def _points(self, clicks: list[np.ndarray], labels: list[np.ndarray]) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,9 @@ from .config import ModelSource, TrainingConfig
 from .data import Batches, choose_workers, gather, read_batches
 from .state import TrainingState, read_card, read_state, state_path, write_state
 from .trainer import Trainer, join, rate
-from .validation import Example, Judged, held_out, judge, mean_dice
+from .validation import Example, Judged, examples_of, held_out, judge, mean_dice
+
+EXAMPLES = 6  # structures in the picture where none are held out
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -155,6 +157,9 @@ class _Run:
         self.examples: list[Example] = []
         if config.validation.every and self.main:
             self.examples = held_out(config.data, config.validation, config.seed)
+        elif config.outputs.picture_every and self.main:
+            sources = self.material.images.sources
+            self.examples = examples_of(sources, EXAMPLES, config.seed)
         torch.manual_seed(config.seed)
         network, self.start = starting_network(config.model)
         self.trainer = Trainer(network.to(self.accelerator.device), config, self.accelerator)
@@ -273,8 +278,6 @@ class _Run:
             self._draw(judged or self._judge())
 
     def _judge(self) -> list[Judged]:
-        if not self.examples:
-            return []
         return judge(
             self.trainer.averaged_network(),
             trained_prompts(self.config, self.start),
@@ -373,6 +376,7 @@ class _Run:
             self.config.steps,
             self.history,
             judged,
+            held_out=self.config.validation.every > 0,
         )
 
 

@@ -36,10 +36,11 @@ class LabelledClip:
 
 @dataclass(frozen=True)
 class Sample:
-    """images (T, S, S) float32 in 0..1, truth (T, S, S) bool, clicks (2, 2) on the first frame in
-    network pixels, jitter: standard deviation of a human click, network pixels."""
+    """images (T, S, S) float32 in 0..1, an array, or a tensor on the device; truth (T, S, S) bool;
+    clicks (2, 2) on the first frame in network pixels; jitter: standard deviation of a human
+    click, network pixels."""
 
-    images: np.ndarray
+    images: np.ndarray | torch.Tensor
     truth: np.ndarray
     clicks: np.ndarray
     jitter: float

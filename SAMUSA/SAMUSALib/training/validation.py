@@ -1,4 +1,4 @@
-"""Dice on held-out structures while training: few structures, few clicks, seconds."""
+"""Dice on a few structures while training, held-out ones or for the picture: seconds."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..evaluation.annotator import simulate_clicks
 from ..evaluation.metrics import dice
 from ..prompts import FramePrompts
 from .config import Data, Validation
-from .data import structures
+from .data import Source, structures
 from .randomness import VALIDATION, generator
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A held-out structure on one frame: frame (H, W) uint8, truth (H, W) bool."""
+    """A structure on one frame: frame (H, W) uint8, truth (H, W) bool."""
 
     name: str
     frame: np.ndarray
@@ -43,10 +43,7 @@ class Judged:
 
 
 def held_out(data: Data, validation: Validation, seed: int) -> list[Example]:
-    """A random choice of structures of the validation split, the same for a seed.
-
-    Raises InvalidValue if no set has that split or it holds no structure.
-    """
+    """Structures of the validation split. Raises InvalidValue if no set has that split."""
     items = [
         item
         for part in data.sets
@@ -58,19 +55,27 @@ def held_out(data: Data, validation: Validation, seed: int) -> list[Example]:
             f"no set has a split {validation.split!r} to validate on; "
             "set validation.split, or validation.every to 0"
         )
+    return examples_of(items, validation.structures, seed)
+
+
+def examples_of(sources: Sequence[Source], count: int, seed: int) -> list[Example]:
+    """A random choice of structures, at most one of each source, the same for a seed.
+
+    Raises InvalidValue if there is no structure.
+    """
     rng = generator(seed, VALIDATION)
     examples: list[Example] = []
-    for index in rng.permutation(len(items)):
-        clips = structures(items[index].load())
+    for index in rng.permutation(len(sources)):
+        clips = structures(sources[index].load())
         if not clips:
             continue
         clip = clips[rng.integers(len(clips))]
         frame = rng.choice(np.flatnonzero(clip.masks.any(axis=(1, 2))))
-        examples.append(Example(items[index].name, clip.frames[frame], clip.masks[frame]))
-        if len(examples) == validation.structures:
+        examples.append(Example(sources[index].name, clip.frames[frame], clip.masks[frame]))
+        if len(examples) == count:
             break
     if not examples:
-        raise InvalidValue(f"the split {validation.split!r} holds no structure to validate on")
+        raise InvalidValue("nothing in the data holds a structure to look at")
     return examples
 
 
