@@ -132,5 +132,6 @@ def _drawn_box(truth: np.ndarray, rng: np.random.Generator, sd: float) -> np.nda
         moved = jitter(box.reshape(2, 2), rng, sd, truth.shape).reshape(4)
         middle = (box[:2] + box[2:]) / 2
         low, high = np.minimum(moved[:2], middle - 0.5), np.maximum(moved[2:], middle + 0.5)
-        box = np.concatenate([low, high])
+        limit = np.array(truth.shape[::-1]) - 0.5
+        box = np.concatenate([np.maximum(low, -0.5), np.minimum(high, limit)])
     return box

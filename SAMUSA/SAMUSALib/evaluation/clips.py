@@ -205,34 +205,37 @@ class _Job:
                 prompts[frame] = last.prompts
                 clicks += self.protocol.clicks
                 segment = SegmentPrompts("structure", prompts, self.windows)
-                self._propagate(segment, self.protocol.direction, changed, masks)
+                for result in self.method.propagate(
+                    self.clip, segment, self.protocol.direction, changed, self.name
+                ):
+                    masks[result.frame] = result.mask
                 scores = self._scores(masks)
             found.append(Propagation(frame, clicks, *scores))
-            frame = next((i for i in self.clickable if self._iou(masks, i) < self._least), -1)
+            least = self.protocol.threshold
+            frame = next((i for i in self.clickable if self._iou(masks, i) < least), -1)
         return found, masks, prompts
 
     def sonosam_loop(self) -> Loop:
-        """Forward through the clip; frames before a correction stay as they were accepted."""
+        """Forward through the clip: track until a frame fails, correct it, and track on from it.
+        Frames before a correction stay as they were accepted."""
         masks = np.zeros_like(self.truth)
-        start = self.clickable[0]
-        first_clicks = self._accept(start, None, masks)
-        drops, clicks = [], 0
-        before = dice(self.truth[start], masks[start])
-        for frame in self.clickable[1:]:
-            now = dice(self.truth[frame], masks[frame])
-            if now < ENOUGH:
-                drops.append(before - now)
-                clicks += self._accept(frame, masks[frame].copy(), masks)
-                now = dice(self.truth[frame], masks[frame])
-            before = now
-        mean = float(np.mean([dice(*pair) for pair in zip(self.truth, masks, strict=True)]))
+        frame, tracked, drops, clicks = self.clickable[0], None, [], []
+        while frame is not None:
+            masks[frame], count = self._accept(frame, tracked)
+            clicks.append(count)
+            start, frame = frame, self._track_on(frame, masks)
+            if frame is not None:
+                before = max(index for index in self.clickable if start <= index < frame)
+                drops.append(self._dice(masks, before) - self._dice(masks, frame))
+                tracked = masks[frame].copy()
+        mean = float(np.mean([self._dice(masks, index) for index in range(len(masks))]))
         drop = float(np.mean(drops)) if drops else float("nan")
-        return Loop(len(drops), drop, first_clicks, clicks, mean)
+        return Loop(len(drops), drop, clicks[0], sum(clicks[1:]), mean)
 
-    def _accept(self, frame: int, tracked: np.ndarray | None, masks: np.ndarray) -> int:
-        """Click on a frame until its Dice is ENOUGH, hand its mask on to the frames after it, and
-        return the number of clicks. Clicks inside and outside correct the tracked mask, as in
-        SonoSAM; the border is clicked anew."""
+    def _accept(self, frame: int, tracked: np.ndarray | None) -> tuple[np.ndarray, int]:
+        """Click on a frame until its Dice is ENOUGH: (the best mask seen, number of clicks).
+        Clicks inside and outside correct the tracked mask, as in SonoSAM; the border is clicked
+        anew, because two clicks on it already outweigh any mask before."""
         correctable = self.method.clicks != "boundary" and tracked is not None and tracked.any()
         hand = self._annotator(frame, tracked if correctable else None)
         count, best, accepted = 0, -1.0, None
@@ -242,17 +245,23 @@ class _Job:
             reached = dice(self.truth[frame], mask)
             if reached > best:
                 best, accepted = reached, mask
-        masks[frame] = accepted
-        if not accepted.any():
-            return count
-        ahead = tuple(
-            Window(max(window.start, frame), window.end)
-            for window in self.windows
-            if window.end >= frame
-        )
-        segment = SegmentPrompts("structure", {frame: FramePrompts(mask=accepted)}, ahead)
-        self._propagate(segment, "forward", None, masks)
-        return count
+        return accepted, count
+
+    def _track_on(self, start: int, masks: np.ndarray) -> int | None:
+        """Fill the masks after a frame up to the first that fails, and return that one's index;
+        None if all are good enough."""
+        masks[start + 1 :] = False
+        if not masks[start].any():  # nothing to track
+            return next((index for index in self.clickable if index > start), None)
+        ahead = tuple(Window(max(w.start, start), w.end) for w in self.windows if w.end >= start)
+        segment = SegmentPrompts("structure", {start: FramePrompts(mask=masks[start])}, ahead)
+        for result in self.method.propagate(self.clip, segment, "forward", None, self.name):
+            if result.frame <= start:
+                continue
+            masks[result.frame] = result.mask
+            if result.frame in self.clickable and self._dice(masks, result.frame) < ENOUGH:
+                return result.frame
+        return None
 
     def _annotator(self, frame: int, start: np.ndarray | None = None) -> Iterator[Clicked]:
         place = [self.protocol.seed, zlib.crc32(self.name.encode()), self.index, frame]
@@ -266,17 +275,11 @@ class _Job:
             start,
         )
 
-    def _propagate(self, segment, direction: str, changed, masks: np.ndarray) -> None:
-        results = self.method.propagate(self.clip, segment, direction, changed, self.name)
-        for result in results:
-            masks[result.frame] = result.mask
-
-    @property
-    def _least(self) -> float:
-        return self.protocol.threshold
-
     def _iou(self, masks: np.ndarray, frame: int) -> float:
         return iou(self.truth[frame], masks[frame])
+
+    def _dice(self, masks: np.ndarray, frame: int) -> float:
+        return dice(self.truth[frame], masks[frame])
 
     def _scores(self, masks: np.ndarray) -> tuple[float, ...]:
         """dice, iou, dice_visible, iou_visible, hd95, msd of a Propagation."""

@@ -17,12 +17,16 @@ METRICS = ("dice", "iou", "hd95", "msd")
 ENOUGH = 0.90  # Dice at which an annotator would stop
 LEVEL = 0.95
 DRAWS = 2000
+AT_ONCE = 100  # draws held in memory together
 
 Table = dict[str, dict[str, float]]
 
 
 class Scores:
-    """The rows of an evaluation as arrays: one column a structure, the same for all methods."""
+    """The rows of an evaluation as an array; a structure has the same place for all methods.
+
+    values: (metrics, methods, clicks, structures). groups: (structures,) numbers from 0.
+    """
 
     def __init__(self, rows: Sequence[Row]):
         self.methods = list(dict.fromkeys(row.method for row in rows))
@@ -32,14 +36,14 @@ class Scores:
         self.groups = np.unique(list(places.values()), return_inverse=True)[1]
         column = {place: index for index, place in enumerate(places)}
         shape = (len(METRICS), len(self.methods), self.clicks, len(column))
-        self._values = np.full(shape, np.nan)
+        self.values = np.full(shape, np.nan)
         for row in rows:
             at = self.methods.index(row.method), row.clicks - 1, column[row.image, row.structure]
-            self._values[(slice(None), *at)] = [getattr(row, metric) for metric in METRICS]
+            self.values[(slice(None), *at)] = [getattr(row, metric) for metric in METRICS]
 
     def of(self, metric: str, method: str) -> np.ndarray:
         """(clicks, structures)."""
-        return self._values[METRICS.index(metric), self.methods.index(method)]
+        return self.values[METRICS.index(metric), self.methods.index(method)]
 
 
 def summarise(rows: Sequence[Row]) -> dict:
@@ -90,13 +94,15 @@ def bootstrap(
     flat = values.reshape(-1, values.shape[-1])
     sums = np.stack([np.bincount(groups, row) for row in flat])  # (…, groups)
     sizes = np.bincount(groups)
-    rng = np.random.default_rng(seed)
-    means = []
-    for _ in range(draws):
-        drawn = np.bincount(rng.integers(len(sizes), size=len(sizes)), minlength=len(sizes))
+    rng, count, means = np.random.default_rng(seed), len(sizes), []
+    for start in range(0, draws, AT_ONCE):
+        block = min(AT_ONCE, draws - start)
+        places = rng.integers(count, size=(block, count)) + count * np.arange(block)[:, None]
+        drawn = np.bincount(places.ravel(), minlength=block * count).reshape(block, count).T
         means.append(sums @ drawn / (sizes @ drawn))
+    means = np.concatenate(means, axis=1)  # (…, draws)
     tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(means, [tail, 100 - tail], axis=0)
+    low, high = np.percentile(means, [tail, 100 - tail], axis=1)
     return low.reshape(values.shape[:-1]), high.reshape(values.shape[:-1])
 
 
@@ -109,11 +115,10 @@ def intervals(scores: Scores) -> dict:
         "drawn": "groups" if groups > 1 else "structures",
         "groups": groups,
     }
-    for metric in METRICS:
-        found[metric] = {}
-        for method in scores.methods:
-            low, high = bootstrap(scores.of(metric, method), scores.groups)
-            found[metric][method] = _by_clicks(np.column_stack([low, high]))
+    low, high = bootstrap(scores.values, scores.groups)
+    for metric, lows, highs in zip(METRICS, low, high, strict=True):
+        pairs = np.stack([lows, highs], axis=-1)  # (methods, clicks, 2)
+        found[metric] = dict(zip(scores.methods, map(_by_clicks, pairs), strict=True))
     return found
 
 
