@@ -40,7 +40,7 @@ def command(tmp_path, pair):
     write_checkpoint(start, tiny_checkpoint())
     return [
         "train", "fine-tune", "--data", *pair, "--out", str(tmp_path / "mine.safetensors"),
-        "--set", f"model.checkpoint={start}", "--set", "steps=2",
+        "--set", f"model.checkpoint={start}", "--set", "steps=1", "--set", "outputs.picture_every=0",
     ]  # fmt: skip
 
 
@@ -53,11 +53,11 @@ def test_a_cine_annotated_in_slicer_trains_without_display_and_slicer(command, t
     environment |= {"PYTHONPATH": str(LIBRARY), "SLICER_HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *command],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "loaded: []" in done.stdout
-    assert load_model(tmp_path / "mine.safetensors", "cpu").info.provenance["steps"] == 2
+    assert load_model(tmp_path / "mine.safetensors", "cpu").info.provenance["steps"] == 1
     (item,) = read_manifest(tmp_path / "mine-data")
     assert item.kind == "clip" and item.split == "train"
 

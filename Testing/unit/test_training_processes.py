@@ -89,7 +89,7 @@ def two_processes(tmp_path_factory):
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     record_gradients(config(folder, batch=2), folder / "one.pt")
-    text, _ = started.communicate(timeout=180)
+    text, _ = started.communicate(timeout=600)
     return folder, started.returncode, text
 
 

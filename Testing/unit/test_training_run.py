@@ -323,6 +323,12 @@ def test_validation_does_not_change_the_training(config):
     assert plain.losses == judged.losses
 
 
+def test_a_folder_for_results_that_is_not_there_is_said_before_training(config, tmp_path):
+    with pytest.raises(CannotWrite, match="no folder .* to write losses.jsonl"):
+        run_training(with_outputs(config, losses=tmp_path / "none" / "losses.jsonl"))
+    assert not config.outputs.file.exists()
+
+
 def test_validation_without_its_split_and_a_board_without_its_library_are_refused(
     config, monkeypatch
 ):

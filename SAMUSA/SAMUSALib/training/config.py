@@ -350,7 +350,7 @@ def read_config(
     try:
         for key, value in (changes or {}).items():
             _put(values, TrainingConfig, key.split("."), value, here or Path.cwd(), key)
-        return _read(TrainingConfig, values, path.parent, "")
+        return _read(TrainingConfig, values, path.parent.absolute(), "")
     except InvalidValue as error:
         raise InvalidValue(f"{path.name}: {error}") from None
 

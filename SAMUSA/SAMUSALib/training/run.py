@@ -114,6 +114,9 @@ def run_training(
     """
     if config.outputs.file is None:
         raise InvalidValue("outputs.file is missing; say where the checkpoint goes (--out)")
+    for path in (config.outputs.file, config.outputs.losses):
+        if path is not None and not path.parent.is_dir():
+            raise CannotWrite(f"there is no folder {path.parent} to write {path.name} into")
     if config.threads:
         torch.set_num_threads(config.threads)
     joined_before = torch.distributed.is_initialized()
