@@ -40,7 +40,8 @@ def command(tmp_path, pair):
     write_checkpoint(start, tiny_checkpoint())
     return [
         "train", "fine-tune", "--data", *pair, "--out", str(tmp_path / "mine.safetensors"),
-        "--set", f"model.checkpoint={start}", "--set", "steps=1", "--set", "outputs.picture_every=0",
+        "--set", f"model.checkpoint={start}", "--set", "steps=1",
+        "--set", "outputs.picture_every=0",
     ]  # fmt: skip
 
 
