@@ -9,6 +9,7 @@ import torch
 from discs import SIZE, disc_clip, make_set
 from SAMUSALib.datasets.manifest import Labelled
 from SAMUSALib.errors import InvalidValue, TrainingFailed
+from SAMUSALib.training.augmentation import Augmentation
 from SAMUSALib.training.clicks import border
 from SAMUSALib.training.config import (
     Data,
@@ -93,6 +94,20 @@ def test_exact_clicks_of_a_sample_lie_on_its_outline():
             sample.clicks[inside][:, None] - border(sample.truth[0])[None], axis=2
         )
         assert distance.min(axis=1).max() < 2.0
+
+
+def test_the_annotators_errors_are_those_that_are_asked_for():
+    area = disc_clip().masks.sum()
+    for error in ((0.02, 0.02), (0.1, 0.2)):
+        rng = np.random.default_rng(4)
+        given = {"zoom": False, "share_exact": 0.25, "click_error": error}
+        none = Augmentation.none()
+        samples = [draw_sample(disc_clip(), 1, 64, rng, none, **given) for _ in range(40)]
+        scale = 64 / np.sqrt(SIZE[0] * SIZE[1])  # from frame to network pixels
+        shares = np.array([s.jitter for s in samples]) / scale / np.sqrt(area)
+        assert np.mean(shares == 0) == pytest.approx(0.25, abs=0.15)
+        wrong = shares[shares > 0]
+        assert wrong.min() >= 0.99 * error[0] and wrong.max() <= 1.01 * error[1]
 
 
 def test_samples_repeat_under_a_seed_and_differ_without():

@@ -94,6 +94,8 @@ def test_changes_by_key_win_and_their_paths_are_relative_to_here(tmp_path):
         ("curriculum: {click_counts: []}", "click_counts"),
         ("curriculum: {clip_clicks: [5, 2]}", "clip_clicks"),
         ("curriculum: {clip_frames: 1}", "clip_frames"),
+        ("curriculum: {click_error: [0.2, 0.1]}", "click_error"),
+        ("curriculum: {share_exact: 2}", "curriculum.share_exact is 2"),
         ("outputs: {file: model.pt}", "must end in .safetensors"),
         ("validation: {clicks: [0]}", "validation.clicks"),
         ("loss: {boundary_form: round}", "loss.boundary_form is 'round'"),

@@ -258,12 +258,13 @@ class TrainingConfig:
         for part in ("focal", "dice", "iou", "presence", "boundary"):
             _number(f"loss.{part}", getattr(self.loss, part), 0)
         c = self.curriculum
-        for name in ("share_clips", "share_region", "share_box", "share_mask", "clip_from_mask"):
+        shares = ("share_clips", "share_region", "share_box", "share_mask")
+        for name in (*shares, "clip_from_mask", "share_exact"):
             _number(f"curriculum.{name}", getattr(c, name), 0, 1)
-        shares = c.share_region + c.share_box + c.share_mask
-        if shares > 1 + 1e-9:
+        total = c.share_region + c.share_box + c.share_mask
+        if total > 1 + 1e-9:
             raise InvalidValue(
-                f"curriculum.share_region, share_box and share_mask add up to {shares:g}; "
+                f"curriculum.share_region, share_box and share_mask add up to {total:g}; "
                 "at most 1 is possible"
             )
 

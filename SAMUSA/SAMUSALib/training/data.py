@@ -260,8 +260,16 @@ class Batches(Dataset):
             clip = pool.draw(self.cache, rng)
             if clip is None:
                 continue
+            c = self.config.curriculum
             sample = draw_sample(
-                clip, frames, self.size, rng, self.config.augmentation, zoom=self.zoom
+                clip,
+                frames,
+                self.size,
+                rng,
+                self.config.augmentation,
+                self.zoom,
+                c.share_exact,
+                c.click_error,
             )
             if sample is not None:
                 return sample

@@ -43,7 +43,9 @@ class Curriculum:
     others of those on images; the rest are boundary clicks. click_counts: a boundary step takes
     its loss at one count of each group, so that few decodings cover all counts. clip_frames: frames
     of a clip's sample; clip_clicks: least and most clicks on its first frame; clip_from_mask: share
-    of the clip steps whose first frame has its mask instead."""
+    of the clip steps whose first frame has its mask instead. share_exact: of the samples, clicked
+    exactly; the others' clicks have a standard deviation drawn from click_error, as a share of the
+    root of the structure's area."""
 
     share_clips: float = 0.35
     share_region: float = 0.04
@@ -53,6 +55,8 @@ class Curriculum:
     clip_frames: int = 3
     clip_clicks: tuple[int, int] = (2, 6)
     clip_from_mask: float = 0.3
+    share_exact: float = 0.5
+    click_error: tuple[float, float] = (0.01, 0.04)
 
     def __post_init__(self):
         before = 1  # a sample comes with two clicks
@@ -69,6 +73,10 @@ class Curriculum:
         if not 2 <= least <= most:
             raise InvalidValue(
                 f"clip_clicks is {[least, most]}; two rising numbers from 2 up are needed"
+            )
+        if not 0 <= self.click_error[0] <= self.click_error[1] <= 0.5:
+            raise InvalidValue(
+                f"click_error is {list(self.click_error)}; two rising shares up to 0.5 are needed"
             )
         if self.clip_frames < 2:
             raise InvalidValue(f"clip_frames is {self.clip_frames}; at least 2 are needed")

@@ -53,18 +53,21 @@ def draw_sample(
     rng: np.random.Generator,
     augmentation: Augmentation = AUGMENTATION,
     zoom: bool = True,
+    share_exact: float = 0.5,
+    click_error: tuple[float, float] = (0.01, 0.04),
 ) -> Sample | None:
     """An augmented sample of `frames` frames, or None if the drawn view shows no structure.
 
-    Human error: half of the samples have exact clicks, the rest a standard deviation of up to
-    4 % of the root of the area. zoom: False for networks that see whole frames.
+    Human error: a share of the samples has exact clicks, the rest a standard deviation within
+    click_error, as a share of the root of the area. zoom: False for networks that see whole frames.
     """
     chosen = _choose_frames(clip, frames, rng)
     first = clip.masks[chosen[0]]
     outline = border(first)
     if len(outline) == 0:
         return None
-    spread = 0.0 if rng.random() < 0.5 else rng.uniform(0.01, 0.04) * np.sqrt(first.sum())
+    exact = rng.random() < share_exact
+    spread = 0.0 if exact else rng.uniform(*click_error) * np.sqrt(first.sum())
     clicks = np.empty((0, 2))
     for _ in range(2):
         clicks = np.vstack([clicks, next_boundary_click(outline, clicks, None, rng)])
