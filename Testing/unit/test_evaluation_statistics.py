@@ -63,6 +63,11 @@ def test_one_group_is_said_to_be_one():
     assert 0.5 <= low < 0.7 < high <= 0.9
 
 
+def test_one_structure_has_no_interval():
+    alone = summarise(rows_of("a", [[0.5], [0.7]], ["p"]))["ci"]
+    assert alone["drawn"] == "nothing" and alone["dice"]["a"] == {"1": None, "2": None}
+
+
 def test_the_test_is_scipys_and_tells_the_direction():
     rng = np.random.default_rng(4)
     first = rng.random(30)

@@ -12,7 +12,7 @@ from .charts import Line, limits_around, line_chart
 from .clip_statistics import WINDOWS
 from .clips import ClipProtocol, ClipResult
 from .drawings import draw, method_color
-from .image_report import ONE_GROUP, P_SHOWN, interval_text, p_text
+from .image_report import P_SHOWN, interval_notes, interval_text, p_text, pair_text
 from .metrics import dice
 from .pages import write_page
 
@@ -55,7 +55,7 @@ def write_clip_report(
             "text": f"mean Dice, {methods[0]}, {SETTINGS[settings[0]]}",
             "value": f"{best['dice']['mean']:.3f}",
         },
-        notes=[] if ci["groups"] > 1 else [ONE_GROUP],
+        notes=interval_notes(ci),
         lines=[
             (f"{name}, {SETTINGS[setting]}", method_color(name), setting == "no_windows")
             for name in methods
@@ -103,11 +103,10 @@ def _chart(clips: dict, methods, settings, metric: str, title: str) -> dict:
 
 def _row(name: str, setting: str, found: dict) -> dict:
     loop = found["loop"]
-    low, high = found["ci"]["dice"]
     last = max(int(k) for k in found["dice"] if k != "mean")
     return {
         "name": f"{name}, {SETTINGS[setting]}",
-        "interval": f"{low:.3f}–{high:.3f}",
+        "interval": pair_text(found["ci"]["dice"]),
         "cells": [
             f"{found['iou']['mean']:.3f}",
             f"{found['dice_visible']['mean']:.3f}",

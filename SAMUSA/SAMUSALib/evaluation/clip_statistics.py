@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from .clips import ClipResult
-from .statistics import LEVEL, bootstrap, compare
+from .statistics import LEVEL, bootstrap, compare, drawn_units
 
 WINDOWS = {True: "windows", False: "no_windows"}
 COLUMNS = ("dice", "iou", "dice_visible", "iou_visible", "hd95", "msd")
@@ -78,11 +78,10 @@ def _intervals(results: Sequence[ClipResult]) -> dict:
     values = np.array([[r.dice, r.iou, r.interventions, r.loop.interventions] for r in results])
     low, high = bootstrap(values.T, groups)
     names = ("dice", "iou", "interventions", "loop_interventions")
-    count = len(np.unique(groups))
-    found: dict = {"level": LEVEL, "drawn": "groups" if count > 1 else "structures"}
-    found["groups"] = count
-    pairs = zip(low.tolist(), high.tolist(), strict=True)
-    return found | dict(zip(names, map(list, pairs), strict=True))
+    drawn = drawn_units(groups)
+    pairs = [None] * len(names) if drawn == "nothing" else np.stack([low, high], axis=1).tolist()
+    found: dict = {"level": LEVEL, "drawn": drawn, "groups": int(groups.max()) + 1}
+    return found | dict(zip(names, pairs, strict=True))
 
 
 def _comparisons(by_method: dict[str, list[ClipResult]]) -> dict:

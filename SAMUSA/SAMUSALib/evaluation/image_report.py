@@ -52,7 +52,7 @@ def write_image_report(
             "text": f"mean Dice, {names[0]}, {shown} clicks",
             "value": f"{summary['dice'][names[0]][str(shown)]:.3f}",
         },
-        notes=[] if groups > 1 else [ONE_GROUP],
+        notes=interval_notes(summary["ci"]),
         lines=[(name, method_color(name), False) for name in names],
         band=interval_text(summary["ci"]),
         charts=_charts(summary, scores),
@@ -74,15 +74,26 @@ def write_image_report(
     )
 
 
-ONE_GROUP = (
-    "All structures lie in one group (patient or sweep): intervals come from drawing structures, "
-    "and say nothing about other patients."
-)
-
-
 def interval_text(ci: dict) -> str:
     """What a band is, in words."""
+    if ci["drawn"] == "nothing":
+        return "none, for one structure"
     return f"{ci['level']:.0%} bootstrap interval of the mean, drawing {ci['drawn']}"
+
+
+def interval_notes(ci: dict) -> list[str]:
+    """What must be said about the intervals."""
+    if ci["groups"] > 1:
+        return []
+    return [
+        "All structures lie in one group (patient or sweep): intervals and tests say nothing "
+        "about other patients."
+    ]
+
+
+def pair_text(pair: tuple[float, float] | None) -> str:
+    """An interval in small print."""
+    return "" if pair is None else f"{pair[0]:.3f}–{pair[1]:.3f}"
 
 
 def _charts(summary: dict, scores: Scores) -> list[dict]:
@@ -91,7 +102,8 @@ def _charts(summary: dict, scores: Scores) -> list[dict]:
     def chart(title: str, metric: str, limits) -> dict:
         lines = []
         for name in scores.methods:
-            low, high = np.array(list(summary["ci"][metric][name].values())).T
+            pairs = list(summary["ci"][metric][name].values())
+            low, high = (None, None) if None in pairs else np.array(pairs).T
             means = list(summary[metric][name].values())
             lines.append(Line(name, method_color(name), counts, means, low, high))
         return line_chart(title, "clicks", lines, limits)
@@ -125,11 +137,10 @@ def _means(summary: dict, names: Sequence[str], count: int) -> dict:
         values = [summary[metric][name][str(count)] for name in names]
         row[metric] = []
         for name, value in zip(names, values, strict=True):
-            low, high = summary["ci"][metric][name][str(count)]
             row[metric].append(
                 {
                     "mean": f"{value:.3f}",
-                    "interval": f"{low:.3f}–{high:.3f}",
+                    "interval": pair_text(summary["ci"][metric][name][str(count)]),
                     "best": len(names) > 1 and value == max(values),
                 }
             )

@@ -81,15 +81,23 @@ def clicks_to(dice: np.ndarray, enough: float = ENOUGH) -> dict[str, float]:
     return {"mean": float(first.mean()), "reached": float(reached.any(axis=0).mean())}
 
 
+def drawn_units(groups: np.ndarray) -> str:
+    """What a bootstrap draws: "groups"; "structures" where all lie in one group; "nothing" where
+    there is only one structure. groups: (structures,)."""
+    if len(np.unique(groups)) > 1:
+        return "groups"
+    return "structures" if len(groups) > 1 else "nothing"
+
+
 def bootstrap(
     values: np.ndarray, groups: np.ndarray, seed: int = 0, draws: int = DRAWS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval (LEVEL) of the mean over structures, from drawing groups with return.
+    """Percentile interval (LEVEL) of the mean over structures, from drawing groups with return
+    (`drawn_units`).
 
     values: (…, structures). groups: (structures,) whole numbers from 0. Returns two arrays (…).
-    With a single group there is nothing to draw: structures are drawn instead.
     """
-    if len(np.unique(groups)) < 2:
+    if drawn_units(groups) != "groups":
         groups = np.arange(values.shape[-1])
     flat = values.reshape(-1, values.shape[-1])
     sums = np.stack([np.bincount(groups, row) for row in flat])  # (…, groups)
@@ -107,18 +115,19 @@ def bootstrap(
 
 
 def intervals(scores: Scores) -> dict:
-    """{"level", "drawn": "groups" or "structures", "groups": their number,
-    metric: {method: {"1": [low, high], …}}}."""
-    groups = int(scores.groups.max()) + 1
-    found: dict = {
-        "level": LEVEL,
-        "drawn": "groups" if groups > 1 else "structures",
-        "groups": groups,
-    }
+    """{"level", "drawn": see `drawn_units`, "groups": their number,
+    metric: {method: {"1": [low, high], …}}}; None instead of a pair where nothing is drawn."""
+    drawn = drawn_units(scores.groups)
+    found: dict = {"level": LEVEL, "drawn": drawn, "groups": int(scores.groups.max()) + 1}
     low, high = bootstrap(scores.values, scores.groups)
     for metric, lows, highs in zip(METRICS, low, high, strict=True):
-        pairs = np.stack([lows, highs], axis=-1)  # (methods, clicks, 2)
-        found[metric] = dict(zip(scores.methods, map(_by_clicks, pairs), strict=True))
+        pairs = np.stack([lows, highs], axis=-1).tolist()  # (methods, clicks, 2)
+        if drawn == "nothing":
+            pairs = [[None] * scores.clicks] * len(scores.methods)
+        found[metric] = {
+            method: {str(count): pair for count, pair in enumerate(by_clicks, start=1)}
+            for method, by_clicks in zip(scores.methods, pairs, strict=True)
+        }
     return found
 
 
