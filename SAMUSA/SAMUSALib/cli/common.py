@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,10 +79,12 @@ def progress_bar(total: int | None, text: str, unit: str = "frame", **options):
 
 
 @contextmanager
-def stopped_by_ctrl_c(unit: str = "frame") -> Iterator[threading.Event]:
+def stopped_by_ctrl_c(
+    unit: str = "frame", at_once: Callable[[], bool] = lambda: False
+) -> Iterator[threading.Event]:
     """The first Ctrl-C sets the event, so that what is finished can be kept; the second raises.
 
-    unit: what is finished first.
+    unit: what is finished first. at_once: while it gives True, the first one raises too.
     """
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -93,6 +95,8 @@ def stopped_by_ctrl_c(unit: str = "frame") -> Iterator[threading.Event]:
         if stopped.is_set():
             raise KeyboardInterrupt
         stopped.set()
+        if at_once():
+            raise KeyboardInterrupt
         print(f"\nstopping after this {unit} (Ctrl-C again to stop at once)", file=sys.stderr)
 
     before = signal.signal(signal.SIGINT, on_signal)

@@ -235,7 +235,8 @@ def evaluate(
 ) -> int:
     """act on every item, in this process or dealt to those of torchrun, and write what was found.
 
-    Ctrl-C ends it after the item in work and keeps what is finished.
+    Ctrl-C ends it after the item in work and keeps what is finished. Under torchrun, which kills
+    its processes 30 s after a Ctrl-C, the item in work is given up.
     """
     from ..atomic import made_folder
     from ..datasets.structures import MIN_AREA
@@ -244,8 +245,9 @@ def evaluate(
     with joined() as shard:
         methods = make_methods(names, entry, args.device)
         share = len(range(shard.rank, len(items), shard.count))
+        working = shard.count > 1
         with (
-            stopped_by_ctrl_c(unit) as stopped,
+            stopped_by_ctrl_c(unit, lambda: working) as stopped,
             progress_bar(share, "evaluating", unit) as bar,
         ):
 
@@ -254,6 +256,7 @@ def evaluate(
                     bar.update(1)
 
             done = shard.work(items, lambda item: act(item, methods), stopped.is_set, advance)
+            working = False
             found, finished = shard.gather(done)
         if not shard.writes:
             return 0
