@@ -54,13 +54,14 @@ def test_the_labelled_carotid_sweep_needs_two_interventions_at_most(model, ultra
 
 
 NAMES = ("fetal_head", "carotid", "nerve_vessel")
-TWO_CLICKS = {"fetal_head": 0.90, "carotid": 0.91, "nerve_vessel": 0.78}
+INEXACT = 0.03  # of the root of the area
+FLOORS = {"2": 0.92, "5": 0.965, "10": 0.98}  # mean of the sets, exact boundary clicks
 
 
-def dice_by_clicks(model, folder, step, clicks):
+def dice_by_clicks(model, folder, step, clicks, jitter=0.0, kinds=("boundary",)):
     items = read_manifest(folder, "val")[::step]
-    methods = [*model_methods(model, ["boundary"]), spline_method()]
-    return summarise(evaluate_images(items, methods, ImageProtocol(clicks)))["dice"]
+    methods = [*model_methods(model, list(kinds)), spline_method()]
+    return summarise(evaluate_images(items, methods, ImageProtocol(clicks, jitter)))["dice"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,10 +72,23 @@ def test_it_beats_the_spline_on_a_part_of_the_held_out_images(model, ultrasound_
 
 
 @pytest.mark.heavy
+def test_exact_clicks_on_all_held_out_images_are_never_below_the_spline(model, ultrasound_data):
+    found = {
+        name: dice_by_clicks(model, ultrasound_data / name, 1, 10, kinds=("boundary", "region"))
+        for name in NAMES
+    }
+    for name, means in found.items():
+        for count in map(str, range(2, 11)):
+            assert means["boundary"][count] >= means["spline"][count] - 5e-4, (name, count)
+        for count in map(str, range(2, 6)):
+            assert means["boundary"][count] > means["region"][count], (name, count)
+    for count, floor in FLOORS.items():
+        assert np.mean([means["boundary"][count] for means in found.values()]) >= floor
+
+
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", NAMES)
-def test_it_beats_the_spline_on_all_held_out_images(model, ultrasound_data, name):
-    means = dice_by_clicks(model, ultrasound_data / name, step=1, clicks=5)
-    assert means["boundary"]["2"] >= TWO_CLICKS[name]
-    for count in "234":
-        assert means["boundary"][count] > means["spline"][count]
-    assert means["boundary"]["5"] >= means["spline"]["5"] - 0.01
+def test_inexact_clicks_on_all_held_out_images_are_above_the_spline(model, ultrasound_data, name):
+    means = dice_by_clicks(model, ultrasound_data / name, 1, 10, INEXACT)
+    for count in map(str, range(2, 11)):
+        assert means["boundary"][count] > means["spline"][count], count

@@ -243,6 +243,15 @@ def test_total_is_the_weighted_sum_of_its_parts():
     assert all(part > 0 and not part.requires_grad for part in parts.values())
 
 
+def test_samples_count_by_their_weights():
+    torch.manual_seed(3)
+    logits, truth = torch.randn(2, 16, 16), (torch.rand(2, 16, 16) > 0.5).float()
+    both, parts = total_loss(logits, truth, sample_weights=torch.tensor([3.0, 1.0]))
+    alone = [total_loss(logits[i : i + 1], truth[i : i + 1])[0] for i in (0, 1)]
+    assert torch.allclose(both, (3 * alone[0] + alone[1]) / 2)
+    assert torch.allclose(parts["dice"], total_loss(logits, truth)[1]["dice"])
+
+
 def test_parts_without_weight_or_input_are_left_out():
     logits, truth = disc_logits(12), (disc_logits(16) > 0).float()
     total, parts = total_loss(logits, truth, weights=LossWeights(focal=0, dice=3))

@@ -1,5 +1,6 @@
 """Frame segmentation: any prompts in, a mask at the frame's resolution out."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 import torch
 
 from SAMUSALib.engine.cache import EmbeddingCache
-from SAMUSALib.engine.network import BOUNDARY, INCLUDE, Embedding
+from SAMUSALib.engine.network import BOUNDARY, INCLUDE, Embedding, expected_iou
 from SAMUSALib.engine.segmentation import FrameSegmenter, adapt_prompts
-from SAMUSALib.engine.spline import spline_mask
+from SAMUSALib.engine.smooth import smooth_contour
+from SAMUSALib.engine.spline import box_ellipse, contour_mask, spline_mask
 from SAMUSALib.errors import InvalidValue
 from SAMUSALib.prompts import FramePrompts
 from tiny import TINY, tiny_model
@@ -51,11 +53,45 @@ def test_any_mix_of_prompts_gives_a_mask_of_the_frames_size(frame, prompts, zoom
     assert 0 <= result.confidence <= 1
 
 
-def test_an_untrained_primed_network_equals_the_spline_to_the_pixel(frame):
-    model = tiny_model(lively=False)
+def test_an_untrained_primed_network_equals_the_spline(frame):
+    model = tiny_model(replace(TINY, image_size=128), lively=False)
     for count in range(2, len(RING) + 1):
         result = FrameSegmenter(model).segment(frame, FramePrompts(boundary=RING[:count]))
-        assert np.array_equal(result.mask, spline_mask(RING[:count], SIZE))
+        truth = spline_mask(RING[:count], SIZE)
+        assert 2 * (result.mask & truth).sum() / (result.mask.sum() + truth.sum()) > 0.99
+
+
+def test_an_untrained_primed_network_equals_its_mask_prompt_to_the_pixel(frame):
+    given = spline_mask(RING, SIZE)
+    result = FrameSegmenter(tiny_model(lively=False)).segment(frame, FramePrompts(mask=given))
+    assert np.array_equal(result.mask, given)
+
+
+def test_an_untrained_primed_network_takes_a_box_for_the_ellipse_in_it(frame):
+    model = tiny_model(replace(TINY, image_size=128), lively=False)
+    result = FrameSegmenter(model).segment(frame, FramePrompts(box=[30.0, 30.0, 110.0, 80.0]))
+    truth = contour_mask(box_ellipse([30.0, 30.0, 110.0, 80.0]), SIZE)
+    assert 2 * (result.mask & truth).sum() / (result.mask.sum() + truth.sum()) > 0.99
+
+
+def test_the_border_head_can_choose_the_smooth_curve(frame):
+    model = tiny_model(replace(TINY, image_size=128), lively=False)
+    with torch.no_grad():
+        model.network.border_head.out.bias.copy_(torch.tensor([0.0, 1.0, 0.0, 0.0]))
+    uneven = RING + np.random.default_rng(0).normal(0, 3, RING.shape)
+    result = FrameSegmenter(model).segment(frame, FramePrompts(boundary=uneven))
+    truth = contour_mask(smooth_contour(uneven), SIZE)
+    assert 2 * (result.mask & truth).sum() / (result.mask.sum() + truth.sum()) > 0.99
+
+
+def test_confidence_is_the_iou_that_the_masks_own_probabilities_expect():
+    logits = torch.full((1, 1, 8, 8), -20.0)
+    logits[:, :, :4] = 20.0
+    assert expected_iou(logits).item() == pytest.approx(1.0)
+    logits[:, :, :4] = math.log(3.0)  # inside with probability 0.75
+    assert expected_iou(logits).item() == pytest.approx(0.75)
+    logits[:, :, 4:6] = -math.log(3.0)
+    assert expected_iou(logits).item() == pytest.approx(0.75 * 32 / (32 + 0.25 * 16))
 
 
 def test_boundary_points_have_an_embedding_of_their_own():

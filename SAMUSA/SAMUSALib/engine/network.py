@@ -37,12 +37,26 @@ PRESENT = 10.0  # presence logit inside a window: sigmoid(10) = 0.99995
 # can overrule a wrong curve.
 PRIOR_HEIGHT = 6.0
 PRIOR_REACH = 16.0
+NEAR_OUTLINE = 1.5  # prior logits, 4 network pixels: what counts as at the outline
+MANY_CLICKS = 10  # boundary clicks beyond this make no difference to the border head
 CLICK_REACH = 10.0  # network pixels around a boundary click in which the prior can be trusted
 
 
 def shape_prior(distance: Tensor) -> Tensor:
     """Signed distance to an outline, network pixels, positive inside -> prior mask logits."""
     return PRIOR_HEIGHT * torch.tanh(distance / PRIOR_REACH)
+
+
+def expected_iou(logits: Tensor) -> Tensor:
+    """(B, 1, h, w) mask logits -> (B, 1): the mask's IoU with a truth that is drawn pixel by pixel
+    from the mask's own probabilities (ratio of the expectations), no gradient.
+
+    A head on the decoder's token cannot see what the border head drew: it said 0.83 on every
+    tracked frame.
+    """
+    p = logits.detach().float().sigmoid().flatten(2)
+    inside = (p > 0.5).to(p.dtype)
+    return (p * inside).sum(2) / torch.maximum(p, inside).sum(2).clamp(min=1)
 
 
 class BoundaryPromptEncoder(PromptEncoder):
@@ -79,10 +93,16 @@ class BorderHead(nn.Module):
 
     SAM2's decoder answers at a quarter, from tokens; drawing a border through clicks along an
     edge in the image is local work, which convolutions learn from few images. It sees the image,
-    the prior, the nearness of boundary clicks and the decoder's logits, and at its bottom SAM2's
-    own features. It starts at no change.
+    the prior, what the smooth curve would change about it, the nearness of boundary clicks, how
+    many there are and the decoder's logits, and at its bottom SAM2's own features.
+
+    It gives four maps, see `SamusaNetwork._finish_border`: a change of its own, the share of the
+    smooth curve's change that is taken, how much the network's change counts and how sharp the
+    outline is. The last two let it leave a good prior where it is: without them the loss could
+    only sharpen an outline by changes that also moved it. All start at no effect.
     """
 
+    INPUTS, OUTPUTS, SIGNS = 6, 4, 3
     CHANNELS = (8, 24, 48, 96)
 
     def __init__(self, hidden_dim: int):
@@ -90,19 +110,23 @@ class BorderHead(nn.Module):
         widths = self.CHANNELS
         self.down = nn.ModuleList(
             _convolutions(before, after)
-            for before, after in zip((4, *widths[:-1]), widths, strict=True)
+            for before, after in zip((self.INPUTS, *widths[:-1]), widths, strict=True)
         )
         self.context = nn.Conv2d(hidden_dim, widths[-1], kernel_size=1)
         self.up = nn.ModuleList(
             _convolutions(below + beside, beside)
             for below, beside in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
-        self.out = nn.Conv2d(widths[0], 1, kernel_size=1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.out = nn.Conv2d(widths[0], self.OUTPUTS, kernel_size=1)
+        self.overall = nn.Sequential(
+            nn.Linear(self.SIGNS, 16), nn.GELU(), nn.Linear(16, self.OUTPUTS)
+        )
+        for last in (self.out, self.overall[-1]):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def forward(self, maps: Tensor, features: Tensor) -> Tensor:
-        """maps (B, 4, S/2, S/2), features (B, C, S/16, S/16) -> logits (B, 1, S/2, S/2)."""
+        """maps (B, 6, S/2, S/2), features (B, C, S/16, S/16) -> (B, 4, S/2, S/2)."""
         kept = []
         for index, block in enumerate(self.down):
             maps = block(maps if index == 0 else F.max_pool2d(maps, 2))
@@ -112,6 +136,25 @@ class BorderHead(nn.Module):
             beside = kept.pop()
             maps = block(torch.cat([_resize(maps, beside.shape[-1]), beside], dim=1))
         return self.out(maps)
+
+    def judge(self, drawn: Tensor, believed: Tensor, smoother: Tensor, count: Tensor) -> Tensor:
+        """The maps with what is to be said of them as a whole: (B, 4, h, w) -> the same.
+
+        Many clicks on which the spline and the smooth curve agree are exact, and are best left
+        alone; so are outlines that the head would change but little. Where there is no smooth
+        curve but the spline itself, the second sign is far below any agreement. Convolutions see
+        none of this at once, and group norms level it out.
+        """
+        at_outline = torch.exp(-(believed / NEAR_OUTLINE).square())
+
+        def strength(change: Tensor) -> Tensor:
+            mean = (change.abs() * at_outline).sum((1, 2, 3)) / at_outline.sum((1, 2, 3)).clamp(
+                min=1
+            )
+            return mean.clamp(min=0.002).log() / 2 + 1
+
+        signs = [count.flatten(), strength(smoother), strength(drawn[:, :1])]
+        return drawn + self.overall(torch.stack(signs, dim=1))[:, :, None, None]
 
 
 def _convolutions(before: int, after: int) -> nn.Sequential:
@@ -274,6 +317,7 @@ class SamusaNetwork(SAM2Base):
         mask: Tensor | None = None,
         multimask: bool | None = None,
         initial: bool = True,
+        smooth: Tensor | None = None,
     ) -> Decoded:
         """Prompt encoder and mask decoder.
 
@@ -281,7 +325,8 @@ class SamusaNetwork(SAM2Base):
         points: coordinates (B, N, 2), x and y in network input pixels (pixel centres at
         integers), and labels (B, N). mask: (B, 1, h, w) logits, a mask prompt; where the
         architecture is primed it is the prior too. multimask: three candidates of which the best
-        is kept; None leaves it to SAM2's rule (one click or none).
+        is kept; None leaves it to SAM2's rule (one click or none). smooth: (B, 1, h, w) logits of
+        the smooth curve where `mask` is the spline; None: the prior knows no better.
         """
         point_inputs = None
         if points is not None:
@@ -298,7 +343,8 @@ class SamusaNetwork(SAM2Base):
         prior = None
         if self.architecture.primed:
             prior = mask
-            low = self._finish_border(embedding, features, points, mask, low)
+            low = self._finish_border(embedding, features, points, mask, smooth, low)
+            ious = expected_iou(low if prior is None else low + _resize(prior, low.shape[-1]))
         if self.training:
             # A structure missed by the score must still be learned by the mask: training runs
             # bypassed and the score's own answer goes to its loss.
@@ -311,18 +357,38 @@ class SamusaNetwork(SAM2Base):
         features: Tensor,
         points: tuple[Tensor, Tensor] | None,
         prior: Tensor | None,
+        smooth: Tensor | None,
         low: Tensor,
     ) -> Tensor:
         """The decoder's logits (B, 1, S/4, S/4) -> (B, 1, S/2, S/2) after the border head, held
-        back at boundary clicks where there is a prior."""
+        back at boundary clicks where there is a prior. With a prior p and the smooth curve q:
+        e^sharp (p + share (q - p)) + 2 sigmoid(counts) (1 - known) (decoder + change), less p."""
         size = self.image_size // 2
         low = _resize(low, size)
         near, known = self._clicks(points, low)
         believed = torch.zeros_like(low) if prior is None else _resize(prior, size)
+        smoother = torch.zeros_like(low) if smooth is None else _resize(smooth, size) - believed
+        count = torch.zeros_like(low[:, :, :1, :1])
+        if points is not None:
+            clicks = (points[1] == BOUNDARY).sum(dim=1).clamp(max=MANY_CLICKS)
+            count = (clicks / MANY_CLICKS).to(low.dtype).view(-1, 1, 1, 1)
         scale = PRIOR_HEIGHT
-        maps = [embedding.image, believed / scale, near, (low / scale).clamp(-2, 2)]
-        low = low + self.border_head(torch.cat(maps, dim=1), features)
-        return low if prior is None else low * (1 - known)
+        maps = [
+            embedding.image,
+            believed / scale,
+            near,
+            (low / scale).clamp(-2, 2),
+            smoother / scale,
+            count.expand_as(low),
+        ]
+        drawn = self.border_head(torch.cat(maps, dim=1), features)
+        if prior is None:
+            return low + drawn[:, :1]
+        drawn = self.border_head.judge(drawn, believed, smoother, count)
+        change, share, counts, sharp = drawn.split(1, dim=1)
+        low = low + change
+        low = 2 * counts.sigmoid() * (1 - known) * low
+        return low + sharp.clamp(-2, 2).exp() * (believed + share * smoother) - believed
 
     def _clicks(self, points: tuple[Tensor, Tensor] | None, like: Tensor) -> tuple[Tensor, Tensor]:
         """Two maps (B, 1, size, size) in 0..1: nearness of boundary clicks, and how far the

@@ -25,7 +25,8 @@ from .network import (
     Embedding,
     shape_prior,
 )
-from .spline import signed_distance, spline_contour, spline_mask
+from .smooth import smooth_contour
+from .spline import box_ellipse, contour_distance, signed_distance, spline_contour, spline_mask
 from .views import ZOOM, ZOOM_TWO_CLICKS, View, resize
 
 OUTSIDE = -32.0  # logit where the view does not reach: surely not the structure
@@ -163,10 +164,16 @@ class FrameSegmenter:
         or None.
         """
         network, size = self.model.network, self.model.info.input_size
-        shape = mask = None
+        shape = mask = smooth = None
         if self.model.info.architecture.primed:
-            whole = self._prior_shape(prompts, frame_size, previous)
-            if whole is not None:
+            curves = self._curves(prompts, previous)
+            whole = None if curves else self._prior_shape(prompts, previous)
+            if curves:
+                curves = [view.to_network(curve, size) for curve in curves]
+                mask, smooth = (
+                    curve_logits(c, size, size // 2).to(self.model.device) for c in curves
+                )
+            elif whole is not None:
                 shape = view.cut(whole)
                 mask = shape_logits(shape, size, size).to(self.model.device)
         elif prompts.mask is not None:
@@ -176,16 +183,26 @@ class FrameSegmenter:
             mask = previous.low_logits.clamp(-32, 32)
         features = network.without_memory(embedding)
         points = self._points(prompts, view)
-        return network.decode(embedding, features, points, mask), shape
+        return network.decode(embedding, features, points, mask, smooth=smooth), shape
+
+    def _curves(self, prompts: FramePrompts, previous: FrameResult | None) -> list[np.ndarray]:
+        """The two closed curves (M, 2) that prime the network, frame pixels: through the boundary
+        points, and smooth near them; for a new box the ellipse in it, twice. Empty without
+        either."""
+        if len(np.unique(prompts.boundary, axis=0)) >= 2:
+            return [
+                spline_contour(prompts.boundary, self.aspect),
+                smooth_contour(prompts.boundary, self.aspect),
+            ]
+        if prompts.box is not None and prompts.mask is None and previous is None:
+            return [box_ellipse(prompts.box)] * 2
+        return []
 
     def _prior_shape(
-        self, prompts: FramePrompts, frame_size: tuple[int, int], previous: FrameResult | None
+        self, prompts: FramePrompts, previous: FrameResult | None
     ) -> np.ndarray | None:
-        """(H, W) bool that primes the network: the curve through the boundary points, else the
-        mask prompt, else the mask before; None where there is none."""
-        shape = spline_mask(prompts.boundary, frame_size, self.aspect)
-        if shape.any():
-            return shape
+        """(H, W) bool that primes the network where no curve does: the mask prompt, else the mask
+        before; None where there is none."""
         if prompts.mask is not None and prompts.mask.any():
             return prompts.mask
         if previous is not None and previous.mask.any():
@@ -249,13 +266,21 @@ def shape_logits(shape: np.ndarray, grid: int, size: int) -> Tensor:
     return shape_prior(torch.from_numpy(distance)[None, None])
 
 
+def curve_logits(curve: np.ndarray, size: int, grid: int) -> Tensor:
+    """Prior logits of a closed curve: (M, 2) network pixels, of which the view has `size` a side
+    -> (1, 1, grid, grid)."""
+    scale = grid / size
+    distance = contour_distance((curve + 0.5) * scale - 0.5, (grid, grid)) / np.float32(scale)
+    return shape_prior(torch.from_numpy(distance)[None, None])
+
+
 def frame_logits(
     decoded: Decoded, view: View, shape: np.ndarray | None, frame_size: tuple[int, int]
 ) -> np.ndarray:
     """Decoded logits -> (H, W) float32 at the frame's resolution.
 
-    shape: what primed the network, (height, width) bool on the view, or None. The prior keeps its
-    outline to the pixel, so that a network that changes nothing gives exactly its prior.
+    shape: the mask that primed the network, (height, width) bool on the view, or None. It keeps
+    its outline to the pixel, so that a network that changes nothing gives exactly that mask.
     """
     area = (view.height, view.width)
     logits = interpolate(decoded.logits.float(), area, mode="bilinear", align_corners=False)

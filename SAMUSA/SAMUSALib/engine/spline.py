@@ -18,6 +18,8 @@ from ..errors import InvalidValue
 from ..prompts import SegmentPrompts
 from .plan import FrameMask, conditioning_frames, plan_stretches
 
+NEAR = 10.0  # pixels to a contour within which the distance is exact
+PAD = 8  # pixels around a frame in which a contour still has its place
 SAMPLES_PER_POINT = 24  # 24 segments between clicks leave < 0.1 px of sagitta on a 500 px circle
 
 
@@ -57,6 +59,16 @@ def _curve(points: np.ndarray) -> np.ndarray:
     return curve(at)
 
 
+def box_ellipse(box: np.ndarray) -> np.ndarray:
+    """(4,) x0, y0, x1, y1 -> (96, 2): the ellipse that touches the box's four sides."""
+    x0, y0, x1, y1 = np.asarray(box, dtype=np.float64)
+    angles = np.linspace(0, 2 * np.pi, 96, endpoint=False)
+    half = np.array([x1 - x0, y1 - y0]) / 2
+    return np.array([x0 + x1, y0 + y1]) / 2 + half * np.column_stack(
+        [np.cos(angles), np.sin(angles)]
+    )
+
+
 def contour_mask(contour: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
     """(M, 2) closed contour -> (H, W) bool: the pixels whose centre lies inside (even-odd rule).
 
@@ -81,6 +93,46 @@ def spline_mask(points: np.ndarray, frame_size: tuple[int, int], aspect: float =
     except InvalidValue:
         return np.zeros(frame_size, dtype=bool)
     return contour_mask(contour, frame_size)
+
+
+def contour_distance(contour: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
+    """(M, 2) closed contour -> (H, W) float32 signed pixels to it, positive inside.
+
+    Unlike `signed_distance` of its mask it knows the contour between pixel centres: pixels within
+    NEAR ask the pieces about the sample that a distance transform finds nearest (off by at most
+    0.1 px in tests), the others keep the transform's distance.
+    """
+    height, width = frame_size
+    dense = _resampled(contour)
+    limit = np.array([width, height]) + (PAD - 1)
+    cells = np.round(np.clip(dense, -PAD, limit)).astype(np.intp) + PAD
+    owner = np.full((height + 2 * PAD, width + 2 * PAD), -1, np.intp)
+    owner[cells[:, 1], cells[:, 0]] = np.arange(len(dense))
+    distance, found = distance_transform_edt(owner < 0, return_indices=True)
+    distance = distance[PAD : PAD + height, PAD : PAD + width].astype(np.float32)
+    y, x = np.nonzero(distance < NEAR)
+    nearest = owner[found[0, y + PAD, x + PAD], found[1, y + PAD, x + PAD]]
+    squared = np.full(len(x), np.inf)
+    for step in (-2, -1, 0, 1):
+        start = dense[(nearest + step) % len(dense)]
+        along = dense[(nearest + step + 1) % len(dense)] - start
+        dx, dy = x - start[:, 0], y - start[:, 1]
+        length = np.maximum((along**2).sum(axis=1), 1e-12)
+        share = np.clip((dx * along[:, 0] + dy * along[:, 1]) / length, 0, 1)
+        squared = np.minimum(
+            squared, (dx - share * along[:, 0]) ** 2 + (dy - share * along[:, 1]) ** 2
+        )
+    distance[y, x] = np.sqrt(squared)
+    return np.where(contour_mask(contour, frame_size), distance, -distance)
+
+
+def _resampled(contour: np.ndarray) -> np.ndarray:
+    """(M, 2) closed contour -> (K, 2) with steps of at most one pixel."""
+    closed = np.vstack([contour, contour[:1]])
+    at = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))])
+    count = max(8, int(np.ceil(at[-1])))
+    wanted = np.linspace(0, at[-1], count, endpoint=False)
+    return np.column_stack([np.interp(wanted, at, closed[:, i]) for i in (0, 1)])
 
 
 def signed_distance(mask: np.ndarray) -> np.ndarray:

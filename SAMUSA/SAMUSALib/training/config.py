@@ -224,7 +224,13 @@ def _small_network_loss() -> LossWeights:
     # the outline away from the clicks pays for the boundary loss. 3 blurs at half resolution
     # (20 would pull outlines of 32 px outwards by 1.2 px).
     return LossWeights(
-        focal=4.0, dice=2.0, boundary=0.25, focal_alpha=0.5, focal_gamma=0.0, blur_repeats=3
+        focal=4.0,
+        dice=2.0,
+        boundary=0.25,
+        focal_alpha=0.5,
+        focal_gamma=0.0,
+        blur_repeats=3,
+        relative=True,
     )
 
 
@@ -258,14 +264,13 @@ class TrainingConfig:
         for part in ("focal", "dice", "iou", "presence", "boundary"):
             _number(f"loss.{part}", getattr(self.loss, part), 0)
         c = self.curriculum
-        shares = ("share_clips", "share_region", "share_box", "share_mask")
-        for name in (*shares, "clip_from_mask", "share_exact"):
+        kinds = ("share_region", "share_box", "share_mask", "share_single")
+        for name in ("share_clips", *kinds, "clip_from_mask", "share_exact"):
             _number(f"curriculum.{name}", getattr(c, name), 0, 1)
-        total = c.share_region + c.share_box + c.share_mask
+        total = sum(getattr(c, name) for name in kinds)
         if total > 1 + 1e-9:
             raise InvalidValue(
-                f"curriculum.share_region, share_box and share_mask add up to {total:g}; "
-                "at most 1 is possible"
+                f"curriculum.{', '.join(kinds)} add up to {total:g}; at most 1 is possible"
             )
 
     def to_dict(self) -> dict[str, Any]:

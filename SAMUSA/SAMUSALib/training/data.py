@@ -248,14 +248,12 @@ class Batches(Dataset):
             pool, count = self.material.clips, config.optimiser.clip_batch
         first = (part * self.processes + self.process) * count
         numbers = range(first, first + count)
-        samples = [
-            self._sample(pool, plan.frames, generator(seed, SAMPLE, step, n)) for n in numbers
-        ]
+        samples = [self._sample(pool, plan, generator(seed, SAMPLE, step, n)) for n in numbers]
         images = torch.from_numpy(np.stack([sample.images for sample in samples]))
         rngs = [generator(seed, CLICKS, step, n) for n in numbers]
         return Batch(step, plan, samples, rngs, images)
 
-    def _sample(self, pool: Pool, frames: int, rng: np.random.Generator) -> Sample:
+    def _sample(self, pool: Pool, plan: Plan, rng: np.random.Generator) -> Sample:
         for _ in range(MISSES):
             clip = pool.draw(self.cache, rng)
             if clip is None:
@@ -263,13 +261,14 @@ class Batches(Dataset):
             c = self.config.curriculum
             sample = draw_sample(
                 clip,
-                frames,
+                plan.frames,
                 self.size,
                 rng,
                 self.config.augmentation,
                 self.zoom,
                 c.share_exact,
                 c.click_error,
+                plan.wide,
             )
             if sample is not None:
                 return sample

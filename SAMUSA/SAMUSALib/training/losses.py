@@ -30,8 +30,8 @@ class LossWeights:
     """Weights of the parts of `total_loss`; a weight of 0 leaves a part out.
 
     focal, dice, iou, presence: SAM 2's. boundary: the paper's lambda. focal_alpha,
-    focal_gamma: see `focal_loss`. boundary_form, sigma,
-    blur_size, blur_repeats: see `boundary_loss`.
+    focal_gamma: see `focal_loss`. boundary_form, sigma, blur_size, blur_repeats: see
+    `boundary_loss`. relative: samples of a primed network count by how good their prior is.
     """
 
     focal: float = 20.0
@@ -45,6 +45,7 @@ class LossWeights:
     sigma: float = 2.0
     blur_size: int = 7
     blur_repeats: int = 20
+    relative: bool = False
 
 
 def _full(values: Tensor) -> Tensor:
@@ -191,14 +192,16 @@ def total_loss(
     points: Tensor | None = None,
     valid: Tensor | None = None,
     weights: LossWeights | None = None,
+    sample_weights: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Weighted sum of all parts: L_SAM2 + lambda L_boundary.
 
     mask_logits, truth: (B, H, W), truth 0..1. predicted_iou, object_logits: (B,); points (B, K, 2)
     and valid (B, K) as in `boundary_loss`; a part whose input is None is left out. As in SAM 2 the
     mask parts count only for samples whose truth holds the structure, all others train the object
-    score alone. Returns the scalar total and the unweighted, detached mean of each part by name
-    (focal, dice, iou, presence, boundary).
+    score alone. sample_weights: (B,) factors of all parts of a sample, None for 1. Returns the
+    scalar total and the unweighted, detached mean of each part by name (focal, dice, iou,
+    presence, boundary).
     """
     weights = weights or LossWeights()
     if mask_logits.shape != truth.shape or mask_logits.ndim != 3:
@@ -232,6 +235,6 @@ def total_loss(
         )
     if not parts:
         raise InvalidValue("every part of the loss is left out; give at least one a weight")
-    means = {name: part.mean() for name, part in parts.items()}
-    total = sum(getattr(weights, name) * mean for name, mean in means.items())
-    return total, {name: mean.detach() for name, mean in means.items()}
+    share = 1.0 if sample_weights is None else sample_weights
+    total = sum(getattr(weights, name) * (share * part).mean() for name, part in parts.items())
+    return total, {name: part.mean().detach() for name, part in parts.items()}

@@ -27,9 +27,11 @@ from ..engine.network import (
     SamusaNetwork,
     shape_prior,
 )
-from ..engine.spline import signed_distance, spline_mask
+from ..engine.segmentation import curve_logits
+from ..engine.smooth import smooth_contour
+from ..engine.spline import box_ellipse, signed_distance, spline_contour
 from ..errors import InvalidValue
-from .clicks import border, next_boundary_click, next_region_click, simulated_box
+from .clicks import border, farthest_from_border, next_region_click, simulated_box
 from .losses import LossWeights, total_loss
 from .samples import Sample
 
@@ -40,18 +42,20 @@ KINDS = ("boundary", "region", "box", "mask", "clip")
 @dataclass(frozen=True)
 class Curriculum:
     """What is practised how often. Shares are probabilities of a step, clips of all steps, the
-    others of those on images; the rest are boundary clicks. click_counts: a boundary step takes
-    its loss at one count of each group, so that few decodings cover all counts. clip_frames: frames
+    others of those on images (single: one boundary click); the rest are boundary clicks.
+    click_counts: a boundary step takes its loss at one count of each group, so that few decodings
+    cover all counts. clip_frames: frames
     of a clip's sample; clip_clicks: least and most clicks on its first frame; clip_from_mask: share
     of the clip steps whose first frame has its mask instead. share_exact: of the samples, clicked
     exactly; the others' clicks have a standard deviation drawn from click_error, as a share of the
     root of the structure's area."""
 
-    share_clips: float = 0.35
-    share_region: float = 0.04
-    share_box: float = 0.03
+    share_clips: float = 0.25
+    share_region: float = 0.08
+    share_box: float = 0.04
     share_mask: float = 0.15
-    click_counts: tuple[tuple[int, ...], ...] = ((2, 3), (3, 4, 5, 6, 8))
+    share_single: float = 0.03
+    click_counts: tuple[tuple[int, ...], ...] = ((2, 3), (3, 4, 5), (6, 7, 8, 9, 10))
     clip_frames: int = 3
     clip_clicks: tuple[int, int] = (2, 6)
     clip_from_mask: float = 0.3
@@ -91,6 +95,13 @@ class Plan:
     frames: int = 1
     counts: tuple[int, ...] = ()
 
+    @property
+    def wide(self) -> float:
+        """Share of the samples that show the whole frame, as where nothing says where to look."""
+        if self.counts == (1,):
+            return 1.0
+        return 0.5 if self.kind == "region" else 0.08
+
 
 def plan_step(curriculum: Curriculum, rng: np.random.Generator, with_clips: bool = True) -> Plan:
     """Draw what a step practises. with_clips: False where there are no clips to train on."""
@@ -106,6 +117,8 @@ def plan_step(curriculum: Curriculum, rng: np.random.Generator, with_clips: bool
         return Plan("box")
     if mode < c.share_region + c.share_box + c.share_mask:
         return Plan("mask")
+    if mode > 1 - c.share_single:
+        return Plan("boundary", counts=(1,))
     counts: list[int] = []
     for group in c.click_counts:
         more = [count for count in group if not counts or count > counts[-1]]
@@ -152,15 +165,13 @@ class Rounds(nn.Module):
 
     def _boundary_rounds(self, plan: Plan, embedding: Embedding, samples, rngs):
         """Clicks by the paper's scheme; a loss at each count of the schedule."""
-        truth = [s.truth[0] for s in samples]
-        outlines = [border(mask) for mask in truth]
-        clicks = [s.clicks for s in samples]
+        clicks = [s.clicks[: plan.counts[0]] for s in samples]
         rounds = []
         for count in plan.counts:
             predicted = _masks(rounds[-1][0], self.size) if rounds else [None] * len(samples)
             for index, sample in enumerate(samples):
                 clicks[index] = self._click_on(
-                    outlines[index],
+                    sample.outline,
                     clicks[index],
                     predicted[index],
                     count,
@@ -179,23 +190,27 @@ class Rounds(nn.Module):
         jitter: float,
         rng: np.random.Generator,
     ) -> np.ndarray:
-        """Boundary clicks up to `count`: the first against the predicted mask (S, S), further ones
-        against the curve through those made."""
+        """Boundary clicks, two or more, up to `count`: the first where the outline is farthest
+        from the predicted mask (S, S), further ones, or without one all, from the curve through
+        those made."""
         while len(clicks) < count:
-            click = next_boundary_click(outline, clicks, predicted, rng)
+            drawn = spline_contour(clicks) if predicted is None else border(predicted)
+            click = farthest_from_border(outline, drawn, clicks)
             clicks = np.vstack([clicks, click + rng.normal(0, jitter, 2)])
-            predicted = spline_mask(clicks, (self.size, self.size))
+            predicted = None
         return clicks
 
     def _decode_boundary(
         self, embedding: Embedding, clicks: list[np.ndarray]
     ) -> tuple[Decoded, tuple[Tensor, Tensor]]:
         """What boundary clicks give, primed by the curve through them; and the points."""
-        half = self.size // LOSS_STRIDE
-        curves = [spline_mask((c + 0.5) / LOSS_STRIDE - 0.5, (half, half)) for c in clicks]
         points = self._points(clicks, [np.full(len(c), BOUNDARY) for c in clicks])
         features = self.network.without_memory(embedding)
-        return self.network.decode(embedding, features, points, self._prior(curves)), points
+        if min(len(np.unique(c, axis=0)) for c in clicks) < 2:
+            return self.network.decode(embedding, features, points), points
+        spline = self._curve_prior([spline_contour(c) for c in clicks])
+        smooth = self._curve_prior([smooth_contour(c) for c in clicks])
+        return self.network.decode(embedding, features, points, spline, smooth=smooth), points
 
     def _region_rounds(self, embedding: Embedding, truth: np.ndarray, rngs):
         """A click at the centre, then at the largest error, the previous mask as prior."""
@@ -220,7 +235,8 @@ class Rounds(nn.Module):
         ]
         points = self._points(boxes, [np.array([BOX_START, BOX_END])] * len(boxes))
         features = self.network.without_memory(embedding)
-        return [(self.network.decode(embedding, features, points, None), points)]
+        prior = self._curve_prior([box_ellipse(box.ravel()) for box in boxes])
+        return [(self.network.decode(embedding, features, points, prior, smooth=prior), points)]
 
     def _mask_round(self, embedding: Embedding, truth: np.ndarray, rngs):
         """A mask from elsewhere, as the frame before gives it: the truth, shifted and grown or
@@ -228,8 +244,10 @@ class Rounds(nn.Module):
         masks = []
         for mask, rng in zip(truth, rngs, strict=True):
             half = _halved(mask)
-            distance = signed_distance(half) + rng.normal(0, 0.1) * np.sqrt(half.sum() + 1)
-            shift = np.round(rng.normal(0, 0.08, 2) * np.sqrt(half.sum())).astype(int)
+            strength = rng.choice([0.5, 1.0, 2.0])
+            root = strength * np.sqrt(half.sum() + 1)
+            distance = signed_distance(half) + rng.normal(0, 0.08) * root
+            shift = np.round(rng.normal(0, 0.08, 2) * root).astype(int)
             masks.append(np.roll(distance > 0, shift, axis=(0, 1)))
         features = self.network.without_memory(embedding)
         return [(self.network.decode(embedding, features, None, self._prior(masks)), None)]
@@ -250,10 +268,9 @@ class Rounds(nn.Module):
         else:
             (count,) = plan.counts
             clicks = []
-            for mask, sample, rng in zip(truth[0], samples, rngs, strict=True):
-                curve = spline_mask(sample.clicks, mask.shape)
+            for sample, rng in zip(samples, rngs, strict=True):
                 clicks.append(
-                    self._click_on(border(mask), sample.clicks, curve, count, sample.jitter, rng)
+                    self._click_on(sample.outline, sample.clicks, None, count, sample.jitter, rng)
                 )
             decoded, points = self._decode_boundary(embeddings[0], clicks)
             rounds = [(decoded, truth[0], points)]
@@ -298,6 +315,12 @@ class Rounds(nn.Module):
         distance = np.stack([signed_distance(mask) for mask in half_masks])[:, None]
         return shape_prior(torch.from_numpy(distance).to(self.network.device) * LOSS_STRIDE)
 
+    def _curve_prior(self, curves: list[np.ndarray]) -> Tensor:
+        """Closed curves (M, 2), network pixels -> (B, 1, S/2, S/2) prior logits."""
+        half = self.size // LOSS_STRIDE
+        logits = [curve_logits(curve, self.size, half) for curve in curves]
+        return torch.cat(logits).to(self.network.device)
+
     def _mean_loss(self, kind: str, rounds: list) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean over rounds of (decoded, truth, points); parts are named after the kind of step."""
         losses = [self._loss(*each) for each in rounds]
@@ -314,7 +337,7 @@ class Rounds(nn.Module):
         grid = self.size // LOSS_STRIDE
         logits = decoded.full_logits(grid)[:, 0].float()
         target = torch.from_numpy(truth).to(logits.device)[:, None].float()
-        target = (F.avg_pool2d(target, LOSS_STRIDE)[:, 0] >= 0.5).float()
+        target = F.avg_pool2d(target, LOSS_STRIDE)[:, 0]
         coords = logits.new_zeros(len(logits), 1, 2)
         valid = torch.zeros(len(logits), 1, dtype=torch.bool, device=logits.device)
         if points is not None:
@@ -328,6 +351,7 @@ class Rounds(nn.Module):
             coords,
             valid,
             self.loss_weights,
+            _weights(decoded.prior, target) if self.loss_weights.relative else None,
         )
 
 
@@ -335,6 +359,18 @@ def _masks(decoded: Decoded, size: int) -> list[np.ndarray]:
     """Predicted masks (size, size), one a sample."""
     logits = decoded.full_logits(size)[:, 0].detach().float()
     return list((logits > 0).cpu().numpy())
+
+
+def _weights(prior: Tensor | None, target: Tensor) -> Tensor | None:
+    """(B,) weight of each sample, the higher the better its prior already is: half of a prior's
+    error counts about the same whether two clicks gave it or ten. Without them the network was
+    below the spline from six exact clicks on."""
+    if prior is None:
+        return None
+    prior = F.interpolate(prior, target.shape[-2:], mode="bilinear", align_corners=False)
+    guess = (prior[:, 0] > 0).to(target.dtype)
+    dice = 2 * (guess * target).sum((1, 2)) / (guess.sum((1, 2)) + target.sum((1, 2))).clamp(min=1)
+    return 0.06 / (1 - dice + 0.01).clamp(max=0.2)
 
 
 def _halved(mask: np.ndarray) -> np.ndarray:

@@ -37,11 +37,16 @@ class LabelledClip:
 @dataclass(frozen=True)
 class Sample:
     """images (T, S, S) float32 in 0..1, an array, or a tensor on the device; truth (T, S, S) bool;
-    clicks (2, 2) on the first frame in network pixels; jitter: standard deviation of a human
-    click, network pixels."""
+    outline (N, 2) true border points of the first frame in view, clicks (2, 2) the first two on
+    it; jitter: standard deviation of a human click. All in network pixels.
+
+    The outline comes from the frame's own pixels: taken from `truth` it would be off by up to half
+    a network pixel, and exact clicks on it would not be exact.
+    """
 
     images: np.ndarray | torch.Tensor
     truth: np.ndarray
+    outline: np.ndarray
     clicks: np.ndarray
     jitter: float
 
@@ -55,11 +60,13 @@ def draw_sample(
     zoom: bool = True,
     share_exact: float = 0.5,
     click_error: tuple[float, float] = (0.01, 0.04),
+    wide: float = 0.08,
 ) -> Sample | None:
     """An augmented sample of `frames` frames, or None if the drawn view shows no structure.
 
     Human error: a share of the samples has exact clicks, the rest a standard deviation within
     click_error, as a share of the root of the area. zoom: False for networks that see whole frames.
+    wide: share of the samples that show the whole frame all the same.
     """
     chosen = _choose_frames(clip, frames, rng)
     first = clip.masks[chosen[0]]
@@ -73,7 +80,7 @@ def draw_sample(
         clicks = np.vstack([clicks, next_boundary_click(outline, clicks, None, rng)])
     clicks = clicks + rng.normal(0, spread, clicks.shape)
     seen = outline if frames > 1 else clicks
-    to_frame = _view_affine(seen, first.shape, size, frames, augmentation, rng, zoom)
+    to_frame = _view_affine(seen, first.shape, size, frames, augmentation, rng, zoom, wide)
     moved = displacement(size, augmentation, rng)
     images, truth = [], []
     drift = _Drift(rng, frames, moving=clip.moving)
@@ -85,12 +92,16 @@ def draw_sample(
     if truth[0].sum() < 30:
         return None
     from_frame = np.linalg.inv(to_frame)
-    clicks = clicks @ from_frame[:2, :2].T + from_frame[:2, 2]
+    points = np.vstack([clicks, outline]) @ from_frame[:2, :2].T + from_frame[:2, 2]
     if moved is not None:
-        clicks = undisplaced(clicks, moved)
+        points = undisplaced(points, moved)
+    clicks, outline = points[: len(clicks)], points[len(clicks) :]
+    outline = outline[(np.abs(outline - (size - 1) / 2) <= size / 2).all(axis=1)]
+    if len(outline) == 0:
+        return None
     scale = np.sqrt(abs(np.linalg.det(from_frame[:2, :2])))
     images = augment_intensity(np.stack(images), augmentation, rng)
-    return Sample(images, np.stack(truth), clicks, float(spread * scale))
+    return Sample(images, np.stack(truth), outline, clicks, float(spread * scale))
 
 
 def _choose_frames(clip: LabelledClip, frames: int, rng: np.random.Generator) -> list[int]:
@@ -114,6 +125,7 @@ def _view_affine(
     augmentation: Augmentation,
     rng: np.random.Generator,
     zoom: bool,
+    wide: float,
 ) -> np.ndarray:
     """3x3, network pixel -> frame pixel: the view that the engine would choose, varied."""
     across = np.ones(2)
@@ -123,10 +135,10 @@ def _view_affine(
     if not zoom:
         side, centre = 1.0, np.array([frame_size[1] - 1, frame_size[0] - 1]) / 2
         across = np.array([frame_size[1], frame_size[0]], dtype=np.float64)
-    elif kind < 0.08:
+    elif kind < wide:
         side, centre = max(frame_size), np.array([frame_size[1] / 2, frame_size[0] / 2])
     else:
-        times = ZOOM_TWO_CLICKS if frames == 1 and kind < 0.55 else ZOOM
+        times = ZOOM_TWO_CLICKS if frames == 1 and rng.random() < 0.5 else ZOOM
         side = max((high - low).max(), MIN_VIEW / times) * times * rng.uniform(0.8, 1.35)
         side = min(side, 1.2 * max(frame_size))
         centre = centre + rng.normal(0, 0.03, 2) * side
