@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 OWN = 5
-IMAGES = ("1", "2", "3", "5", "10")
+IMAGES = ("1", "2", "3")
 
 
 def main() -> int:
@@ -72,7 +72,7 @@ def judge(args: argparse.Namespace, others: Path, model: Path, out: Path) -> dic
     """Summaries of the clip protocol (boundary clicks, windows) and of clicks on the images."""
     shared = ["--data", others, "--model", model, "--methods", "boundary"]
     samusa("evaluate", "clips", *shared, "--sweeps", "--windows", "with", "--out", out / "clips")
-    samusa("evaluate", "images", *shared, "--out", out / "images")
+    samusa("evaluate", "images", *shared, "--clicks", len(IMAGES), "--out", out / "images")
     return {
         kind: json.loads((out / kind / "summary.json").read_text(encoding="utf-8"))
         for kind in ("clips", "images")

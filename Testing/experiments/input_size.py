@@ -19,7 +19,7 @@ import numpy as np
 SIZES = (128, 192, 256, 320)
 COUNTS = ("2", "3", "5", "10")
 SETS = ("fetal_head", "nerve_vessel", "carotid")
-EVERY = 4
+EVERY = 8
 TIMED = 15
 
 
