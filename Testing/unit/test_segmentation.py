@@ -74,6 +74,12 @@ def test_an_untrained_primed_network_takes_a_box_for_the_ellipse_in_it(frame):
     assert 2 * (result.mask & truth).sum() / (result.mask.sum() + truth.sum()) > 0.99
 
 
+def test_two_boundary_points_on_one_place_count_as_one(frame):
+    twice = RING[:1] + np.array([[0.0, 0.0], [1e-8, 0.0]])
+    segmenter = FrameSegmenter(tiny_model())
+    assert segmenter.segment(frame, FramePrompts(boundary=twice)).mask.shape == SIZE
+
+
 def test_the_border_head_can_choose_the_smooth_curve(frame):
     model = tiny_model(replace(TINY, image_size=128), lively=False)
     with torch.no_grad():

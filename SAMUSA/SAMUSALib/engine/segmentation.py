@@ -26,7 +26,14 @@ from .network import (
     shape_prior,
 )
 from .smooth import smooth_contour
-from .spline import box_ellipse, contour_distance, signed_distance, spline_contour, spline_mask
+from .spline import (
+    box_ellipse,
+    contour_distance,
+    distinct,
+    signed_distance,
+    spline_contour,
+    spline_mask,
+)
 from .views import ZOOM, ZOOM_TWO_CLICKS, View, resize
 
 OUTSIDE = -32.0  # logit where the view does not reach: surely not the structure
@@ -189,7 +196,7 @@ class FrameSegmenter:
         """The two closed curves (M, 2) that prime the network, frame pixels: through the boundary
         points, and smooth near them; for a new box the ellipse in it, twice. Empty without
         either."""
-        if len(np.unique(prompts.boundary, axis=0)) >= 2:
+        if len(distinct(prompts.boundary)) >= 2:
             return [
                 spline_contour(prompts.boundary, self.aspect),
                 smooth_contour(prompts.boundary, self.aspect),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .spline import spline_contour
+from .spline import distinct, spline_contour
 
 HARMONICS = np.arange(1, 11)
 ANGLES = np.linspace(-np.pi, np.pi, 240, endpoint=False)
@@ -39,7 +39,7 @@ def smooth_contour(points: np.ndarray, aspect: float = 1.0) -> np.ndarray:
     """
     stretch = np.array([1.0, aspect])
     curve = spline_contour(points, aspect) * stretch
-    points = np.unique(np.asarray(points, dtype=np.float64).reshape(-1, 2), axis=0) * stretch
+    points = distinct(points) * stretch
     if len(points) == 3:
         curve = _ellipse_through(points)
     elif len(points) > 3:
@@ -93,7 +93,14 @@ def _harmonics(angles: np.ndarray) -> np.ndarray:
     return np.concatenate([np.ones((len(angles), 1)), np.cos(turns), np.sin(turns)], axis=1)
 
 
+def _variances(irregular: float) -> np.ndarray:
+    """(21,) prior variances of the coefficients of `_harmonics`."""
+    deviation = np.where(HARMONICS <= 2, ELLIPSE_FREEDOM, irregular * (HARMONICS / 3.0) ** -DECAY)
+    return np.concatenate([[ELLIPSE_FREEDOM], deviation, deviation]) ** 2
+
+
 _ON_CURVE = _harmonics(ANGLES)
+_VARIANCES = np.stack([_variances(irregular) for irregular in IRREGULAR])
 
 
 def _process(points: np.ndarray, centre: np.ndarray, ellipse: np.ndarray) -> np.ndarray | None:
@@ -101,20 +108,14 @@ def _process(points: np.ndarray, centre: np.ndarray, ellipse: np.ndarray) -> np.
     unit = (points - centre) @ np.linalg.inv(ellipse).T
     at = _harmonics(np.arctan2(unit[:, 1], unit[:, 0]))
     off = np.linalg.norm(unit, axis=1) - 1
-    variances = np.empty((len(IRREGULAR), at.shape[1]))
-    for row, irregular in zip(variances, IRREGULAR, strict=True):
-        deviation = np.where(
-            HARMONICS <= 2, ELLIPSE_FREEDOM, irregular * (HARMONICS / 3.0) ** -DECAY
-        )
-        row[:] = np.concatenate([[ELLIPSE_FREEDOM], deviation, deviation]) ** 2
-    shape = np.einsum("nk,sk,mk->snm", at, variances, at)
+    shape = np.einsum("nk,sk,mk->snm", at, _VARIANCES, at)
     noise = np.square(INEXACT)[:, None, None] * np.eye(len(points))
     covariance = shape[:, None] + noise[None]  # (irregular, inexact, N, N)
     weights = np.linalg.solve(covariance, off[:, None])[..., 0]
     evidence = -0.5 * (weights @ off) - 0.5 * np.linalg.slogdet(covariance)[1]
     share = np.exp(evidence - evidence.max())
     share /= share.sum()
-    coefficients = np.einsum("si,sk,nk,sin->k", share, variances, at, weights)
+    coefficients = np.einsum("si,sk,nk,sin->k", share, _VARIANCES, at, weights)
     radius = 1 + _ON_CURVE @ coefficients
     missed = np.abs(off - at @ coefficients).max()
     if missed > MISSED or radius.min() < SWINGS[0] or radius.max() > SWINGS[1]:

@@ -23,6 +23,15 @@ PAD = 8  # pixels around a frame in which a contour still has its place
 SAMPLES_PER_POINT = 24  # 24 segments between clicks leave < 0.1 px of sagitta on a 500 px circle
 
 
+def distinct(points: np.ndarray) -> np.ndarray:
+    """(N, 2) points -> (M, 2) float64, in their order; those closer than 1e-6 count once."""
+    points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    if len(points):
+        _, first = np.unique(np.round(points, 6), axis=0, return_index=True)
+        points = points[np.sort(first)]
+    return points
+
+
 def spline_contour(points: np.ndarray, aspect: float = 1.0) -> np.ndarray:
     """Closed curve through the clicks.
 
@@ -32,10 +41,7 @@ def spline_contour(points: np.ndarray, aspect: float = 1.0) -> np.ndarray:
     pixel over its width; the curve is round in space, not in pixels.
     Returns (M, 2), not repeated at the end. Raises InvalidValue for fewer than 2 distinct points.
     """
-    points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    if len(points):
-        _, first = np.unique(np.round(points, 6), axis=0, return_index=True)
-        points = points[np.sort(first)]
+    points = distinct(points)
     if len(points) < 2:
         raise InvalidValue(f"a curve needs 2 distinct boundary points; there are {len(points)}")
     stretch = np.array([1.0, aspect])

@@ -29,7 +29,7 @@ from ..engine.network import (
 )
 from ..engine.segmentation import curve_logits
 from ..engine.smooth import smooth_contour
-from ..engine.spline import box_ellipse, signed_distance, spline_contour
+from ..engine.spline import box_ellipse, distinct, signed_distance, spline_contour
 from ..errors import InvalidValue
 from .clicks import border, farthest_from_border, next_region_click, simulated_box
 from .losses import LossWeights, total_loss
@@ -206,7 +206,7 @@ class Rounds(nn.Module):
         """What boundary clicks give, primed by the curve through them; and the points."""
         points = self._points(clicks, [np.full(len(c), BOUNDARY) for c in clicks])
         features = self.network.without_memory(embedding)
-        if min(len(np.unique(c, axis=0)) for c in clicks) < 2:
+        if min(len(distinct(c)) for c in clicks) < 2:
             return self.network.decode(embedding, features, points), points
         spline = self._curve_prior([spline_contour(c) for c in clicks])
         smooth = self._curve_prior([smooth_contour(c) for c in clicks])
