@@ -223,23 +223,44 @@ def to_8bit(
     if window is None and values.dtype == np.uint8:
         return values, ""
     if window is None:
-        sample = values.ravel()[:: max(1, values.size // 2_000_000)]
-        sample = sample[np.isfinite(sample)]
-        if sample.size == 0:
-            raise InvalidValue("pixels hold no finite number")
-        low, high = (float(v) for v in np.percentile(sample, [0.5, 99.5]))
-        rule = f"percentiles 0.5 and 99.5 of the clip: {low:g}..{high:g} -> 0..255"
-        if high <= low:
-            low, high = float(sample.min()), float(sample.max())
-            rule = f"lowest and highest value of the clip: {low:g}..{high:g} -> 0..255"
+        low, high, rule = robust_window(values.ravel()[:: sample_step(values.size)])
     else:
-        low, high = (float(v) for v in window)
-        if not (np.isfinite(low) and np.isfinite(high) and high > low):
-            raise InvalidValue(f"window is {window}; its end must be above its start")
-        rule = f"display window {low:g}..{high:g} -> 0..255"
+        low, high, rule = display_window(*window)
     out = np.empty(values.shape, np.uint8)
-    scale = 255.0 / (high - low) if high > low else 0.0
     for index in range(len(values)):  # frame by frame: a float copy of a long clip would be large
-        frame = np.nan_to_num(values[index].astype(np.float32), nan=low, posinf=high, neginf=low)
-        out[index] = np.clip((frame - low) * scale + 0.5, 0, 255).astype(np.uint8)
+        out[index] = stretch(values[index], low, high)
     return out, rule
+
+
+def sample_step(size: int) -> int:
+    """Every so many of a clip's `size` values are looked at for its percentiles."""
+    return max(1, size // 2_000_000)
+
+
+def robust_window(sample: np.ndarray) -> tuple[float, float, str]:
+    """(lowest, highest, the rule in words): percentiles 0.5 and 99.5 of a clip's values."""
+    sample = sample[np.isfinite(sample)]
+    if sample.size == 0:
+        raise InvalidValue("pixels hold no finite number")
+    low, high = (float(v) for v in np.percentile(sample, [0.5, 99.5]))
+    rule = f"percentiles 0.5 and 99.5 of the clip: {low:g}..{high:g} -> 0..255"
+    if high <= low:
+        low, high = float(sample.min()), float(sample.max())
+        rule = f"lowest and highest value of the clip: {low:g}..{high:g} -> 0..255"
+    return low, high, rule
+
+
+def display_window(low: float, high: float) -> tuple[float, float, str]:
+    """(lowest, highest, the rule in words) of what a display shows. Raises InvalidValue."""
+    low, high = float(low), float(high)
+    if not (np.isfinite(low) and np.isfinite(high) and high > low):
+        raise InvalidValue(f"window is {(low, high)}; its end must be above its start")
+    return low, high, f"display window {low:g}..{high:g} -> 0..255"
+
+
+def stretch(frame: np.ndarray, low: float, high: float) -> np.ndarray:
+    """One frame of any numbers -> uint8, linear from low..high; what is not finite counts as
+    lowest. Where low and high are the same: 0."""
+    scale = 255.0 / (high - low) if high > low else 0.0
+    frame = np.nan_to_num(frame.astype(np.float32), nan=low, posinf=high, neginf=low)
+    return np.clip((frame - low) * scale + 0.5, 0, 255).astype(np.uint8)

@@ -74,22 +74,37 @@ class EncodedMask:
 
 @dataclass(frozen=True)
 class MaskDelta:
-    """What changed between two masks of one shape: applying it swaps one for the other."""
+    """What changed between two masks of one shape: forward before -> after, and back.
 
-    changed: EncodedMask
+    Which pixels came and which went is kept apart, so that going back leaves alone what somebody
+    else has changed elsewhere in the mask meanwhile.
+    """
+
+    added: EncodedMask
+    removed: EncodedMask
 
     @classmethod
     def between(cls, before: np.ndarray, after: np.ndarray) -> MaskDelta:
         before, after = _as_mask(before), _as_mask(after)
         if before.shape != after.shape:
             raise InvalidValue(f"masks have shapes {before.shape} and {after.shape}; one is needed")
-        return cls(EncodedMask.encode(before ^ after))
+        return cls(EncodedMask.encode(after & ~before), EncodedMask.encode(before & ~after))
+
+    @property
+    def is_empty(self) -> bool:
+        return self.added.is_empty and self.removed.is_empty
 
     def apply(self, mask: np.ndarray) -> np.ndarray:
-        """Before -> after, and after -> before."""
+        """Before -> after, (H, W) bool."""
+        return self._swap(mask, self.added, self.removed)
+
+    def revert(self, mask: np.ndarray) -> np.ndarray:
+        """After -> before, (H, W) bool."""
+        return self._swap(mask, self.removed, self.added)
+
+    @staticmethod
+    def _swap(mask: np.ndarray, added: EncodedMask, removed: EncodedMask) -> np.ndarray:
         mask = _as_mask(mask)
-        if mask.shape != self.changed.shape:
-            raise InvalidValue(
-                f"mask has shape {mask.shape}; the change is for {self.changed.shape}"
-            )
-        return mask ^ self.changed.decode()
+        if mask.shape != added.shape:
+            raise InvalidValue(f"mask has shape {mask.shape}; the change is for {added.shape}")
+        return (mask & ~removed.decode()) | added.decode()
