@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ..atomic import atomic_write
-from ..clip import Clip
+from ..clip import Clip, Geometry
 from ..errors import InvalidValue, SamusaError, UnreadableFile
 from ..prompt_form import known, need, numbers, placed, read_segment, segment_form
 from ..prompts import FramePrompts, SegmentPrompts
@@ -169,24 +169,36 @@ def _from_markups(content: dict, path: Path, clip: Clip) -> list[SegmentPrompts]
         # A file of Slicer holds one markup, and most often only the file's name says which.
         name = markup.get("name") or (stem if len(listed) == 1 else f"{stem} {number + 1}")
         need(name, str, f"{place}.name", "a text")
-        system = markup.get("coordinateSystem", "LPS")
-        if system not in ("LPS", "RAS"):
-            raise InvalidValue(f"{place}.coordinateSystem is {system!r}; LPS or RAS is needed")
-        to_ras = np.array([-1.0, -1.0, 1.0] if system == "LPS" else [1.0, 1.0, 1.0])
-        kind = markup.get("type", "Fiducial")
-        if kind == "ROI":
-            frames = _roi(markup, place, to_ras, clip)
-        elif kind in ("Fiducial", "Line", "Curve", "ClosedCurve"):
-            frames = _control_points(markup, place, to_ras, clip)
-        else:
-            raise InvalidValue(
-                f"{place}.type is {kind!r}; Fiducial, Line, Curve, ClosedCurve or ROI can be used"
-            )
+        frames = markup_frames(markup, place, clip.geometry)
         segments.append(placed(place, SegmentPrompts, name, frames, (), _markup_color(markup)))
     return segments
 
 
-def _control_points(markup, place: str, to_ras, clip: Clip) -> dict[int, FramePrompts]:
+def markup_frames(
+    markup: dict, place: str, geometry: Geometry, shown: int = 0
+) -> dict[int, FramePrompts]:
+    """Prompts by frame of one markup in the form that Slicer writes it, as in `read_prompts`.
+
+    shown: the frame of a cine that a point belongs to where it states none. Raises InvalidValue
+    with the place.
+    """
+    system = markup.get("coordinateSystem", "LPS")
+    if system not in ("LPS", "RAS"):
+        raise InvalidValue(f"{place}.coordinateSystem is {system!r}; LPS or RAS is needed")
+    to_ras = np.array([-1.0, -1.0, 1.0] if system == "LPS" else [1.0, 1.0, 1.0])
+    kind = markup.get("type", "Fiducial")
+    if kind == "ROI":
+        return _roi(markup, place, to_ras, geometry, shown)
+    if kind in ("Fiducial", "Line", "Curve", "ClosedCurve"):
+        return _control_points(markup, place, to_ras, geometry, shown)
+    raise InvalidValue(
+        f"{place}.type is {kind!r}; Fiducial, Line, Curve, ClosedCurve or ROI can be used"
+    )
+
+
+def _control_points(
+    markup, place: str, to_ras, geometry: Geometry, shown: int
+) -> dict[int, FramePrompts]:
     collected: dict[int, dict[str, list]] = {}
     points = need(markup.get("controlPoints", []), list, f"{place}.controlPoints", "a list")
     for number, point in enumerate(points):
@@ -199,45 +211,50 @@ def _control_points(markup, place: str, to_ras, clip: Clip) -> dict[int, FramePr
         words = set(re.findall(r"[a-z]+", texts[0].lower()))
         kind = next((k for k in ("include", "exclude") if k in words), "boundary")
         stated = next(filter(None, (re.search(r"\bframe\s*=\s*(\d+)", t) for t in texts)), None)
-        stated = int(stated.group(1)) if stated else None
-        x, y, frame = _on_frame(np.array(position, float) * to_ras, stated, here, clip)
+        stated = int(stated.group(1)) if stated else shown
+        x, y, frame = frame_of_point(np.array(position, float) * to_ras, stated, here, geometry)
         collected.setdefault(frame, {}).setdefault(kind, []).append([x, y])
     return {frame: placed(place, FramePrompts, **kinds) for frame, kinds in collected.items()}
 
 
-def _on_frame(ras, stated: int | None, place: str, clip: Clip) -> tuple[float, float, int]:
-    """(x, y, frame) of a point in space."""
+def frame_of_point(
+    ras: np.ndarray, stated: int, place: str, geometry: Geometry
+) -> tuple[float, float, int]:
+    """(x, y, frame) of a point in space (3,); stated: the frame it belongs to in a cine.
+
+    Raises InvalidValue, with the place, for a point that is on no frame.
+    """
     if not np.isfinite(ras).all():
         raise InvalidValue(f"{place}.position is {ras.tolist()}; finite numbers are needed")
-    x, y, t = (float(v) for v in clip.geometry.points_from_ras(ras)[0])
-    if clip.geometry.kind == "volume":
-        if not -0.5 <= t <= len(clip) - 0.5:
+    length = geometry.frame_shape[0]
+    x, y, t = (float(v) for v in geometry.points_from_ras(ras)[0])
+    if geometry.kind == "volume":
+        if not -0.5 <= t <= length - 0.5:
             raise InvalidValue(
-                f"{place} lies at slice {t:.1f}; the volume has slices 0..{len(clip) - 1}"
+                f"{place} lies at slice {t:.1f}; the volume has slices 0..{length - 1}"
             )
-        return x, y, min(max(int(np.floor(t + 0.5)), 0), len(clip) - 1)
-    frame = stated or 0
+        return x, y, min(max(int(np.floor(t + 0.5)), 0), length - 1)
     # Seen as a stack of images in Slicer, frame n lies n steps along the third axis.
-    if min(abs(t), abs(t - frame)) > 0.5:
+    if min(abs(t), abs(t - stated)) > 0.5:
         raise InvalidValue(
             f"{place} lies {t:.1f} voxels off the image plane; place it on the image, with "
             '"frame=12" in its description for frame 12'
         )
-    return x, y, frame
+    return x, y, stated
 
 
-def _roi(markup, place: str, to_ras, clip: Clip) -> dict[int, FramePrompts]:
+def _roi(markup, place: str, to_ras, geometry: Geometry, shown: int) -> dict[int, FramePrompts]:
     """A box around the ROI's outline, on the frame of its centre."""
     center = np.array(numbers(markup.get("center"), 3, f"{place}.center", "[x, y, z]"), float)
     size = np.array(numbers(markup.get("size"), 3, f"{place}.size", "three lengths"), float)
     turned = markup.get("orientation", [1, 0, 0, 0, 1, 0, 0, 0, 1])
     turned = np.array(numbers(turned, 9, f"{place}.orientation", "nine numbers"), float)
     stated = re.search(r"\bframe\s*=\s*(\d+)", str(markup.get("description") or ""))
-    stated = int(stated.group(1)) if stated else None
-    _, _, frame = _on_frame(center * to_ras, stated, f"{place}.center", clip)
+    stated = int(stated.group(1)) if stated else shown
+    _, _, frame = frame_of_point(center * to_ras, stated, f"{place}.center", geometry)
     corners = np.array(np.meshgrid(*[[-0.5, 0.5]] * 3)).reshape(3, 8) * size[:, None]
     corners = (center[:, None] + turned.reshape(3, 3) @ corners).T * to_ras
-    xy = clip.geometry.points_from_ras(corners)[:, :2]
+    xy = geometry.points_from_ras(corners)[:, :2]
     box = [*xy.min(axis=0), *xy.max(axis=0)]
     return {frame: placed(place, FramePrompts, box=box)}
 
