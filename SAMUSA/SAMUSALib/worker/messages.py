@@ -312,15 +312,16 @@ FINAL = (Welcome, ModelLoaded, Done, FrameSegmented, Propagated, Status, Failure
 
 def request_message(number: int, request: Request) -> Message:
     """number: of the request, from 1 up, never used twice by a client."""
-    return _message("request", number, request)
+    return value_message("request", number, request)
 
 
 def event_message(number: int | None, event: Event) -> Message:
     """number: of the request that the event belongs to; None for Heartbeat and Notice."""
-    return _message("event", number, event)
+    return value_message("event", number, event)
 
 
-def _message(role: str, number: int | None, value: Request | Event) -> Message:
+def value_message(role: str, number: int | None, value: Any) -> Message:
+    """A dataclass with a NAME as a message; its fields are of the types in _READERS."""
     parts: list[bytes] = []
     header: dict[str, Any] = {role: value.NAME}
     if number is not None:
@@ -359,7 +360,7 @@ def _form(value: Any, parts: list[bytes]) -> Any:
 
 def read_request(message: Message) -> tuple[int, Request]:
     """Number and request. Raises BadMessage."""
-    number, request = _read("request", message, _REQUESTS)
+    number, request = read_value("request", message, _REQUESTS)
     if number is None:
         raise BadMessage("a request has no number")
     return number, request
@@ -367,10 +368,13 @@ def read_request(message: Message) -> tuple[int, Request]:
 
 def read_event(message: Message) -> tuple[int | None, Event]:
     """Number of the request, None for unasked events, and the event. Raises BadMessage."""
-    return _read("event", message, _EVENTS)
+    return read_value("event", message, _EVENTS)
 
 
-def _read(role: str, message: Message, known_names: dict[str, type]) -> tuple[int | None, Any]:
+def read_value(
+    role: str, message: Message, known_names: Mapping[str, type]
+) -> tuple[int | None, Any]:
+    """Number, None without one, and the value of what `value_message` made. Raises BadMessage."""
     form = dict(message.header)
     number = form.pop("number", None)
     if number is not None and not (type(number) is int and 0 < number < 2**53):
@@ -542,7 +546,9 @@ _READERS: dict[str, Callable] = {
     "EncodedMask": _mask,
     "FrameState": _choice(FrameState),
     "FailureKind": _choice(FailureKind),
+    "SegmentPrompts": _segment_prompts,
     "tuple[str, ...]": _list_of(_text, 100),
+    "tuple[float, ...]": _list_of(_number, 100),
     "tuple[FramePrompts, ...]": _list_of(_frame_prompts, MOST_STEPS),
     "tuple[SegmentPrompts, ...]": _list_of(_segment_prompts, 1000),
     "tuple[float, float, float, float] | None": _optional(_extent),
