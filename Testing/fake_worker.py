@@ -21,8 +21,12 @@ from SAMUSALib.annotation import FrameState  # noqa: E402
 from SAMUSALib.errors import SamusaError  # noqa: E402
 from SAMUSALib.masks import EncodedMask  # noqa: E402
 from SAMUSALib.worker import messages as m  # noqa: E402
-from SAMUSALib.worker.clips import OpenClips, UnknownClip  # noqa: E402
 from SAMUSALib.worker.protocol import VERSION, Decoder, encode  # noqa: E402
+from SAMUSALib.worker.shared_frames import attach  # noqa: E402
+
+
+class UnknownClip(SamusaError):
+    """Not open, or pixels not sent yet."""
 
 
 def bright(frame: np.ndarray) -> EncodedMask:
@@ -33,9 +37,9 @@ def bright(frame: np.ndarray) -> EncodedMask:
 class FakeWorker:
     def __init__(self, behaviours: set[str], write):
         self.behaviours = behaviours
-        self.clips = OpenClips(2**30)
+        self.clips: dict[str, np.ndarray] = {}
+        self.missing: dict[str, set[int]] = {}  # frames that have not come, by clip
         self.write = write
-        self.cancelled: set[int] = set()
 
     def say(self, number: int | None, event: m.Event) -> None:
         self.write(encode(m.event_message(number, event)))
@@ -59,18 +63,28 @@ class FakeWorker:
         elif isinstance(request, m.OpenClip):
             if request.shared is not None and "cannot-attach" in self.behaviours:
                 raise SamusaError("the shared memory cannot be opened")
-            self.clips.open(request)
+            if request.clip in self.clips:
+                raise SamusaError(f"clip {request.clip} is open already")
+            if request.shared is None:
+                self.clips[request.clip] = np.zeros(request.shape, np.uint8)
+                self.missing[request.clip] = set(range(request.shape[0]))
+            else:
+                self.clips[request.clip] = attach(request.shared, request.shape)
+                self.missing[request.clip] = set()
             self.say(number, m.Done())
         elif isinstance(request, m.SendFrames):
-            self.clips.send(request)
+            frames = self.clips[request.clip]
+            pixels = np.frombuffer(request.pixels, np.uint8).reshape(-1, *frames.shape[1:])
+            frames[request.first : request.first + len(pixels)] = pixels
+            self.missing[request.clip] -= set(range(request.first, request.first + len(pixels)))
             self.say(number, m.Done())
         elif isinstance(request, m.SegmentFrame):
             self.segment(number, request)
         elif isinstance(request, m.Propagate):
             self.propagate(number, request)
         elif isinstance(request, m.CloseClip):
-            self.clips.close(request.clip)
-            self.clips.release()
+            self.frames_of(request.clip)
+            del self.clips[request.clip]
             self.say(number, m.Done())
         elif isinstance(request, m.AskStatus):
             self.say(number, m.Status(None, None, 1, 0, 0, len(self.clips), 0, 1.0))
@@ -82,9 +96,15 @@ class FakeWorker:
         else:
             self.say(number, m.Done())
 
+    def frames_of(self, clip: str) -> np.ndarray:
+        if clip not in self.clips:
+            raise UnknownClip(f"clip {clip} is not open")
+        return self.clips[clip]
+
     def segment(self, number: int, request: m.SegmentFrame) -> None:
-        opened = self.clips.get(request.clip)
-        opened.need([request.frame])
+        frames = self.frames_of(request.clip)
+        if request.frame in self.missing[request.clip]:
+            raise UnknownClip(f"frame {request.frame} was not sent yet")
         if "dies-in-a-message" in self.behaviours:
             self.write(encode(m.event_message(number, m.Done()))[:11])
             os._exit(7)
@@ -93,16 +113,16 @@ class FakeWorker:
             time.sleep(1000)
         if "babbles" in self.behaviours:
             self.write(b"Warning: something\n" * 3)
-        mask = bright(opened.clip.frames[request.frame])
+        mask = bright(frames[request.frame])
         self.say(number, m.FrameSegmented(request.segment, request.frame, mask, 0.5, 0.01))
 
     def propagate(self, number: int, request: m.Propagate) -> None:
-        opened = self.clips.get(request.clip)
-        total = len(opened.clip)
+        frames = self.frames_of(request.clip)
+        total = len(frames)
         pause = 0.05 if "slow" in self.behaviours else 0.0
         for frame in range(total):
             time.sleep(pause)
-            mask = bright(opened.clip.frames[frame])
+            mask = bright(frames[frame])
             state = FrameState.PROPAGATED
             name = request.segments[0].name
             event = m.FramePropagated(name, frame, mask, 0.5, state, frame + 1, total, 0.1)
