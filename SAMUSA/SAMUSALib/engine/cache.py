@@ -46,6 +46,11 @@ class EmbeddingCache:
         if entry is not None:
             self.nbytes -= entry.nbytes
 
+    def drop_where(self, concerns: Callable[[Hashable], bool]) -> None:
+        """Drop the embeddings whose key `concerns` says yes to."""
+        for key in [key for key in self._entries if concerns(key)]:
+            self.drop(key)
+
     def clear(self) -> None:
         self._entries.clear()
         self.nbytes = 0
