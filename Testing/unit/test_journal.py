@@ -43,6 +43,10 @@ def identity(name="Carotid, left") -> ClipIdentity:
     return ClipIdentity.of(Clip(frames, geometry, name, source="/data/carötid.nrrd"))
 
 
+def untouched(name="Carotid, left") -> AcceptedWork:
+    return AcceptedWork(identity(name))
+
+
 CLICKS = (
     FramePrompts(boundary=[[1.25, 2.0]]),
     FramePrompts(boundary=[[1.25, 2.0], [1 / 3, 7e-9]], include=[[4, 5]], box=[1, 2, 3, 4.5]),
@@ -101,7 +105,7 @@ def annotate(journal: Journal):
 
 def annotate_a_little(folder: Path) -> tuple[bytes, list[int], list]:
     """A journal's bytes, where its first and its four further records end, and the work then."""
-    journal = Journal.create(folder, identity())
+    journal = Journal.create(folder, untouched())
     ends, states = [journal.size], [shown(journal.work)]
     for step in (
         lambda: journal.set_segment("s1", "lumen"),
@@ -119,7 +123,7 @@ def annotate_a_little(folder: Path) -> tuple[bytes, list[int], list]:
 
 def test_what_is_accepted_comes_back_exactly(tmp_path):
     clip = identity()
-    journal = Journal.create(tmp_path / "new" / "journals", clip)
+    journal = Journal.create(tmp_path / "new" / "journals", AcceptedWork(clip))
     annotate(journal)
     journal.set_steps("s1", 9, CLICKS)
     journal.close()
@@ -134,8 +138,19 @@ def test_what_is_accepted_comes_back_exactly(tmp_path):
     assert (back.geometry.source_shape, back.geometry.kind) == ((60, 40, 30), "volume")
 
 
+def test_a_journal_can_begin_with_work(tmp_path):
+    first = Journal.create(tmp_path, untouched())
+    annotate(first)
+    first.set_steps("s1", 9, CLICKS)
+    second = Journal.create(tmp_path, first.work)
+    assert shown(read_journal(second.path).work) == shown(first.work)
+    assert second.size < first.size
+    first.close()
+    second.close()
+
+
 def test_reading_gives_annotation_and_prompts(tmp_path):
-    journal = Journal.create(tmp_path, identity())
+    journal = Journal.create(tmp_path, untouched())
     annotate(journal)
     journal.set_segment("s3", "Lümen", (4, 5, 6))
     journal.set_steps("s3", 5, CLICKS)
@@ -168,7 +183,7 @@ def test_cut_at_every_byte_at_most_the_record_in_writing_is_lost(tmp_path):
 
 
 def test_a_cut_journal_goes_on_where_it_was_cut(tmp_path):
-    journal = Journal.create(tmp_path, identity())
+    journal = Journal.create(tmp_path, untouched())
     states = annotate(journal)
     journal.close()
     data = journal.path.read_bytes()
@@ -201,7 +216,7 @@ def test_a_flipped_bit_in_any_byte_is_noticed_and_nothing_before_it_is_lost(tmp_
 
 
 def test_damage_is_set_aside_before_a_journal_goes_on(tmp_path):
-    journal = Journal.create(tmp_path, identity())
+    journal = Journal.create(tmp_path, untouched())
     states = annotate(journal)
     journal.close()
     data = bytearray(journal.path.read_bytes())
@@ -223,7 +238,7 @@ def test_damage_is_set_aside_before_a_journal_goes_on(tmp_path):
     "tail", [bytes(4096), b"SMSJ" + bytes(12), b"not a record at all", b"SMSJ\xff\xff\xff\xff"]
 )
 def test_what_a_broken_file_system_leaves_at_the_end_is_no_record(tmp_path, tail):
-    journal = Journal.create(tmp_path, identity())
+    journal = Journal.create(tmp_path, untouched())
     states = annotate(journal)
     journal.close()
     with open(journal.path, "ab") as file:
@@ -234,7 +249,7 @@ def test_what_a_broken_file_system_leaves_at_the_end_is_no_record(tmp_path, tail
 
 
 def test_nonsense_is_refused_and_changes_nothing(tmp_path):
-    journal = Journal.create(tmp_path, identity())
+    journal = Journal.create(tmp_path, untouched())
     annotate(journal)
     before, size = shown(journal.work), journal.size
     for wrong in (
@@ -256,7 +271,7 @@ def test_nonsense_is_refused_and_changes_nothing(tmp_path):
 
 
 def test_more_clicks_than_a_message_holds_keep_the_newest(tmp_path):
-    journal = Journal.create(tmp_path, identity())
+    journal = Journal.create(tmp_path, untouched())
     journal.set_segment("s1", "lumen")
     steps = [FramePrompts(include=[[x / 2, 1]]) for x in range(100)]
     journal.set_steps("s1", 0, steps)
@@ -273,7 +288,7 @@ def test_a_full_disk_keeps_work_in_memory_and_goes_on_when_there_is_room(tmp_pat
     import resource
 
     clock = Clock()
-    journal = Journal.create(tmp_path, identity(), clock)
+    journal = Journal.create(tmp_path, untouched(), clock)
     journal.set_segment("s1", "lumen")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     # The system itself refuses, in the middle of a record.
@@ -300,7 +315,7 @@ def test_a_full_disk_keeps_work_in_memory_and_goes_on_when_there_is_room(tmp_pat
 
 
 def test_closing_on_a_full_disk_says_so(tmp_path, monkeypatch):
-    journal = Journal.create(tmp_path, identity())
+    journal = Journal.create(tmp_path, untouched())
     journal.set_segment("s1", "lumen")
 
     def full(handle, data):
@@ -316,7 +331,7 @@ def test_closing_on_a_full_disk_says_so(tmp_path, monkeypatch):
 
 def test_after_a_failed_fsync_everything_is_written_anew(tmp_path, monkeypatch):
     clock = Clock()
-    journal = Journal.create(tmp_path, identity(), clock)
+    journal = Journal.create(tmp_path, untouched(), clock)
     annotate(journal)
 
     def broken(handle):
@@ -338,7 +353,7 @@ def test_after_a_failed_fsync_everything_is_written_anew(tmp_path, monkeypatch):
 def test_a_journal_that_somebody_removes_or_cuts_is_written_anew(tmp_path, harm):
     clock = Clock()
     folder = tmp_path / "journals"
-    journal = Journal.create(folder, identity(), clock)
+    journal = Journal.create(folder, untouched(), clock)
     annotate(journal)
     if harm == "cut":
         os.truncate(journal.path, 100)
@@ -361,7 +376,7 @@ def test_a_journal_that_somebody_removes_or_cuts_is_written_anew(tmp_path, harm)
 def test_masks_of_a_propagation_share_an_fsync(tmp_path, monkeypatch):
     clock, syncs = Clock(), []
     monkeypatch.setattr(journal_module.os, "fsync", lambda handle: syncs.append(clock.now))
-    journal = Journal.create(tmp_path, identity(), clock)
+    journal = Journal.create(tmp_path, untouched(), clock)
     journal.set_segment("s1", "lumen")
     syncs.clear()
     for index in range(700):
@@ -392,7 +407,7 @@ def busy_mask(seed: int) -> FrameAnnotation:
 
 def test_a_journal_stays_small_however_often_things_change(tmp_path, monkeypatch):
     monkeypatch.setattr(journal_module, "LEAST_COMPACTED", 10_000)
-    journal = Journal.create(tmp_path, identity())
+    journal = Journal.create(tmp_path, untouched())
     journal.set_segment("s1", "lumen")
     largest = 0
     for number in range(500):
@@ -410,7 +425,7 @@ def test_a_journal_stays_small_however_often_things_change(tmp_path, monkeypatch
 @pytest.mark.parametrize("step", ["write_bytes", "fsync", "replace"])
 def test_a_failing_compaction_loses_nothing(tmp_path, monkeypatch, step):
     monkeypatch.setattr(journal_module, "LEAST_COMPACTED", 3_000)
-    journal = Journal.create(tmp_path, identity())
+    journal = Journal.create(tmp_path, untouched())
     journal.set_segment("s1", "lumen")
 
     def refuse(*args):
@@ -429,7 +444,7 @@ def test_a_failing_compaction_loses_nothing(tmp_path, monkeypatch, step):
 
 
 def test_temporary_files_of_a_process_killed_while_compacting_go_away(tmp_path):
-    journal = Journal.create(tmp_path, identity())
+    journal = Journal.create(tmp_path, untouched())
     journal.set_segment("s1", "lumen")
     journal.close()
     old, new = tmp_path / ".0123456789ab.tmp.journal", tmp_path / ".ba9876543210.tmp.journal"
@@ -444,14 +459,14 @@ def test_temporary_files_of_a_process_killed_while_compacting_go_away(tmp_path):
 
 
 def test_a_journal_without_work_leaves_nothing(tmp_path):
-    journal = Journal.create(tmp_path, identity())
+    journal = Journal.create(tmp_path, untouched())
     journal.close()
     journal.close()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_journal_is_open_once(tmp_path):
-    journal = Journal.create(tmp_path, identity())
+    journal = Journal.create(tmp_path, untouched())
     journal.set_segment("s1", "lumen")
     with pytest.raises(InUse, match=f"is open in process {os.getpid()}; close it there first"):
         Journal.open(journal.path)
@@ -473,12 +488,12 @@ WRITER = """
     from SAMUSALib.masks import EncodedMask
     from SAMUSALib.prompts import FramePrompts
     from SAMUSALib.worker import journal as module
-    from SAMUSALib.worker.accepted import ClipIdentity
+    from SAMUSALib.worker.accepted import AcceptedWork, ClipIdentity
 
     module.LEAST_COMPACTED = 4000  # every dozen records
     frames = np.zeros((1000, 8, 600), np.uint8)
     clip = Clip(frames, Geometry.for_cine(1000, 8, 600), "killed")
-    journal = module.Journal.create(sys.argv[1], ClipIdentity.of(clip))
+    journal = module.Journal.create(sys.argv[1], AcceptedWork(ClipIdentity.of(clip)))
     assert journal.set_segment("s", "lumen")
     print(journal.path, flush=True)
     for number in range(1_000_000):
@@ -557,7 +572,7 @@ def test_the_list_names_what_is_there_newest_first(tmp_path):
     assert list_journals(tmp_path / "none") == []
     paths = []
     for age, name in enumerate(("first", "second")):
-        journal = Journal.create(tmp_path, identity(name))
+        journal = Journal.create(tmp_path, untouched(name))
         annotate(journal)
         journal.close()
         os.utime(journal.path, (1e9 - age,) * 2)
@@ -582,7 +597,7 @@ def test_only_journals_are_removed(tmp_path):
 
 def test_a_journal_of_another_version_is_refused_with_both_versions(tmp_path, monkeypatch):
     monkeypatch.setattr("SAMUSALib.worker.journal_records.VERSION", 9)
-    journal = Journal.create(tmp_path, identity())
+    journal = Journal.create(tmp_path, untouched())
     journal.set_segment("s1", "lumen")
     journal.close()
     monkeypatch.undo()

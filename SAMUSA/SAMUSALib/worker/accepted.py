@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 
 import numpy as np
@@ -47,11 +48,13 @@ class ClipIdentity:
     source: str
     fingerprint: str
     geometry: Geometry
-    created: str = ""
+    created: str
 
     @classmethod
-    def of(cls, clip: Clip, created: str = "") -> ClipIdentity:
-        return cls(clip.name, clip.source, fingerprint(clip.frames), clip.geometry, created)
+    def of(cls, clip: Clip) -> ClipIdentity:
+        """Of a clip whose annotation begins now."""
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        return cls(clip.name, clip.source, fingerprint(clip.frames), clip.geometry, now)
 
     @cached_property
     def length(self) -> int:

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -55,10 +55,18 @@ class RequestFailed(SamusaError):
         self.details = details
 
 
+class Asked(Protocol):
+    """Whom a request was asked of: a client, or a session."""
+
+    def _call(self, callback: Callable[..., Any], *arguments: Any) -> None: ...
+
+    def _cancel(self, pending: Pending) -> None: ...
+
+
 class Pending:
     """A request and, later, its answer. number: on the wire, None while it has not been sent."""
 
-    def __init__(self, client: Client, request: m.Request):
+    def __init__(self, client: Asked, request: m.Request):
         self.request = request
         self.number: int | None = None
         self._client = client
@@ -131,6 +139,7 @@ class Client:
         self._silence = 0.0  # s of ticks since something came
         self._ticked = 0.0
         self._kill_at: float | None = None
+        self._said = ""  # the end of this worker's standard error
         self._log: deque[str] = deque()
         self._log_length = 0
 
@@ -138,6 +147,11 @@ class Client:
     def running(self) -> bool:
         """Whether a process is there, also one that starts or ends."""
         return self._command is not None
+
+    @property
+    def accepting(self) -> bool:
+        """Whether requests can be asked: a worker is there and has not begun to end."""
+        return self.running and self._verdict is None
 
     @property
     def log(self) -> str:
@@ -154,6 +168,7 @@ class Client:
         remove_leftovers()
         self._command = command
         self._decoder = Decoder()
+        self._said = ""
         self.welcome = None
         self._verdict = None
         self._kill_at = None
@@ -214,7 +229,7 @@ class Client:
         return closed
 
     def _refuses(self, pending: Pending) -> bool:
-        if self.running and self._verdict is None:
+        if self.accepting:
             return False
         pending._settle(WorkerLost("No worker is running; start one, then ask again."))
         return True
@@ -271,18 +286,19 @@ class Client:
                 return
 
     def logged(self, text: str) -> None:
+        self._said = (self._said + text)[-4000:]
         self._note(text)
 
     def drained(self) -> None:
         self._work_soon()
 
-    def ended(self, reason: str, status: int | None = None) -> None:
+    def ended(self, reason: str) -> None:
         command, self._command = self._command, None
         verdict, self._verdict = self._verdict, None
         self._note(f"[the worker {reason}]\n")
         if verdict is None and self._decoder.unfinished:
             reason = f"{reason} within a message"
-        lost = self._loss(command, verdict, reason, status)
+        lost = self._loss(command, verdict, reason)
         transfers, self._transfers = self._transfers, {}
         unanswered = [*self._waiting.values(), *self._held]
         unanswered += [each.pending for each in transfers.values()]
@@ -484,14 +500,17 @@ class Client:
             self._verdict = verdict
         self._transport.kill()
 
-    def _loss(
-        self, command: WorkerCommand, verdict: str | None, reason: str, status: int | None
-    ) -> WorkerLost:
+    def _loss(self, command: WorkerCommand, verdict: str | None, reason: str) -> WorkerLost:
         if verdict == _ASKED_TO:
             return WorkerLost("The worker was stopped.")
-        sentence = f"The worker on {command.place} {verdict or reason}."
-        advice = "" if verdict else command.advice(status, self.log[-4000:])
-        return WorkerLost(f"{sentence} {advice}".strip())
+        subject = f"The worker on {command.place}" if command.remote else "The worker"
+        if verdict:
+            return WorkerLost(f"{subject} {verdict}.")
+        advice = command.advice(f"{reason}\n{self._said}")
+        lines = self._said.strip().splitlines()
+        if not advice and lines:
+            advice = f"It said last: {lines[-1][:200]}"
+        return WorkerLost(f"{subject} {reason}. {advice}".strip())
 
     def _tell(self, text: str) -> None:
         self._note(f"[{text}]\n")

@@ -11,7 +11,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import numpy as np
 from ..annotation import FrameAnnotation
 from ..atomic import atomic_write, made_folder, reason_of
 from ..errors import CannotWrite, InvalidValue, UnreadableFile
-from ..prompts import FramePrompts, SegmentPrompts, Window
+from ..prompts import FramePrompts, Window
 from .accepted import AcceptedWork, ClipIdentity
 from .file_lock import FileLock, is_locked
 from .journal_records import (
@@ -31,9 +31,9 @@ from .journal_records import (
     Record,
     SegmentRecord,
     SegmentRemoved,
-    clip_record,
     encoded,
     read_journal,
+    records_of,
 )
 
 # A write reaches the system at once and survives our end; fsync (1 to 30 ms) lets it survive the
@@ -80,30 +80,33 @@ class Journal:
     def create(
         cls,
         folder: str | os.PathLike,
-        clip: ClipIdentity,
+        work: AcceptedWork,
         clock: Callable[[], float] = time.monotonic,
     ) -> Journal:
-        """A new journal of an untouched clip; the folder is made if need be. Raises CannotWrite,
-        and InUse, which cannot happen."""
+        """A new journal of what has been accepted so far, most often nothing; the folder is made
+        if need be. `work` is the journal's from then on. Raises CannotWrite."""
         folder = Path(folder)
-        now = datetime.now().astimezone()
-        clip = replace(clip, created=clip.created or now.isoformat(timespec="seconds"))
-        words = re.sub(r"[^A-Za-z0-9]+", "-", clip.name).strip("-")[:40] or "clip"
-        path = folder / f"{now:%Y%m%d-%H%M%S}-{words}-{uuid.uuid4().hex[:6]}{SUFFIX}"
+        words = re.sub(r"[^A-Za-z0-9]+", "-", work.clip.name).strip("-")[:40] or "clip"
+        name = f"{datetime.now():%Y%m%d-%H%M%S}-{words}-{uuid.uuid4().hex[:6]}{SUFFIX}"
+        path = folder / name
         with made_folder(folder):
             lock = FileLock(_lock_path(path), str(path))
             try:
-                record = clip_record(clip)
-                first = encoded(record)
+                reading = Reading(work)
+                for record in records_of(work):
+                    reading.live.keep(record, encoded(record))
+                data = reading.live.joined()
                 with atomic_write(path) as temporary:
-                    temporary.write_bytes(first)
+                    temporary.write_bytes(data)
                 _sync_folder(folder)
-                reading = Reading(AcceptedWork(clip), len(first))
-                reading.live.keep(record, first)
+                reading.good = len(data)
                 journal = cls(path, reading, lock, clock)
                 journal._open()
-            except BaseException:
+            except BaseException as error:
                 lock.release()
+                if isinstance(error, OSError) and not isinstance(error, CannotWrite):
+                    reason = reason_of(error)
+                    raise CannotWrite(f"{path} could not be made: {reason}") from error
                 raise
         return journal
 
@@ -137,9 +140,7 @@ class Journal:
     ) -> bool:
         """Add a segment, or rename, recolour and give windows to the one of that identity."""
         self.work.set_segment(segment, name, color, windows)
-        known = self.work.segment(segment)
-        about = SegmentPrompts(known.name, {}, known.windows, known.color)
-        return self._append(SegmentRecord(segment, about))
+        return self._append(SegmentRecord.of(segment, self.work.segment(segment)))
 
     def remove_segment(self, segment: str) -> bool:
         self.work.remove_segment(segment)
@@ -154,11 +155,7 @@ class Journal:
     def set_frame(self, segment: str, frame: int, accepted: FrameAnnotation) -> bool:
         """A mask with its state; state EMPTY removes it."""
         self.work.set_frame(segment, frame, accepted)
-        return self._append(
-            MaskRecord(
-                segment, int(frame), accepted.mask, accepted.state, float(accepted.confidence)
-            )
-        )
+        return self._append(MaskRecord.of(segment, frame, accepted))
 
     @property
     def size(self) -> int:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, ClassVar
@@ -31,7 +32,7 @@ from ..clip import Geometry
 from ..errors import SamusaError, UnreadableFile
 from ..masks import EncodedMask
 from ..prompts import FramePrompts, SegmentPrompts
-from .accepted import AcceptedWork, ClipIdentity
+from .accepted import AcceptedSegment, AcceptedWork, ClipIdentity
 from .messages import read_value, value_message
 from .protocol import MAX_BODY, MAX_HEADER, Decoder, encode
 
@@ -70,6 +71,10 @@ class SegmentRecord:
     segment: str
     about: SegmentPrompts
 
+    @classmethod
+    def of(cls, segment: str, known: AcceptedSegment) -> SegmentRecord:
+        return cls(segment, SegmentPrompts(known.name, {}, known.windows, known.color))
+
 
 @dataclass(frozen=True)
 class SegmentRemoved:
@@ -98,12 +103,38 @@ class MaskRecord:
     state: FrameState
     confidence: float
 
+    @classmethod
+    def of(cls, segment: str, frame: int, accepted: FrameAnnotation) -> MaskRecord:
+        confidence = float(accepted.confidence)
+        return cls(segment, int(frame), accepted.mask, accepted.state, confidence)
+
 
 Record = ClipRecord | SegmentRecord | SegmentRemoved | PromptsRecord | MaskRecord
 _KINDS = {
     kind.NAME: kind
     for kind in (ClipRecord, SegmentRecord, SegmentRemoved, PromptsRecord, MaskRecord)
 }
+
+
+def records_of(work: AcceptedWork) -> Iterator[Record]:
+    """The records that say all of it."""
+    yield _clip_record(work.clip)
+    for segment, known in work.segments.items():
+        yield SegmentRecord.of(segment, known)
+        for frame, steps in known.steps.items():
+            yield PromptsRecord(segment, frame, steps)
+        for frame, accepted in known.frames.items():
+            yield MaskRecord.of(segment, frame, accepted)
+
+
+def _clip_record(clip: ClipIdentity) -> ClipRecord:
+    geometry = clip.geometry
+    return ClipRecord(
+        VERSION, clip.created, clip.name, clip.source, clip.fingerprint,
+        tuple(geometry.frame_to_ijk.ravel().tolist()),
+        tuple(geometry.ijk_to_ras.ravel().tolist()),
+        geometry.source_shape, geometry.kind, geometry.calibrated,
+    )  # fmt: skip
 
 
 def encoded(record: Record) -> bytes:
@@ -171,16 +202,6 @@ class LiveRecords:
 
     def joined(self) -> bytes:
         return b"".join(self._records.values())
-
-
-def clip_record(clip: ClipIdentity) -> ClipRecord:
-    geometry = clip.geometry
-    return ClipRecord(
-        VERSION, clip.created, clip.name, clip.source, clip.fingerprint,
-        tuple(geometry.frame_to_ijk.ravel().tolist()),
-        tuple(geometry.ijk_to_ras.ravel().tolist()),
-        geometry.source_shape, geometry.kind, geometry.calibrated,
-    )  # fmt: skip
 
 
 def _clip_identity(record: ClipRecord) -> ClipIdentity:
