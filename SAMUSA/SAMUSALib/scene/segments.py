@@ -322,7 +322,9 @@ class SequenceMasks(ClipMasks):
     def make_items(self) -> Iterator[float]:
         """Make the items that are missing: yields how much is done, 0..1, after each frame.
 
-        Spread over ticks of the GUI's clock it makes browsing smooth; nothing needs it.
+        To be run to its end when a clip is opened, spread over ticks of the GUI's clock: on a
+        frame without an item Slicer shows a segmentation without segments, and the Segment
+        Editor loses the selected one.
         """
         for frame in range(len(self.source)):
             self._open(frame, create=True)
