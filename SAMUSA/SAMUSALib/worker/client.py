@@ -104,6 +104,10 @@ class Pending:
         frames that have come stay valid."""
         self._client._cancel(self)
 
+    def _deliver(self, frame: m.FramePropagated) -> None:
+        for callback in self._frame_callbacks:
+            self._client._call(callback, frame)
+
     def _settle(self, answer: m.Event | SamusaError) -> None:
         if self.done:
             return
@@ -295,9 +299,8 @@ class Client:
     def ended(self, reason: str) -> None:
         command, self._command = self._command, None
         verdict, self._verdict = self._verdict, None
-        self._note(f"[the worker {reason}]\n")
-        if verdict is None and self._decoder.unfinished:
-            reason = f"{reason} within a message"
+        cut = ", within a message" if self._decoder.unfinished else ""
+        self._note(f"[the worker {reason}{cut}]\n")
         lost = self._loss(command, verdict, reason)
         transfers, self._transfers = self._transfers, {}
         unanswered = [*self._waiting.values(), *self._held]
@@ -453,8 +456,7 @@ class Client:
         if isinstance(event, m.FramePropagated):
             if not isinstance(request, m.Propagate):
                 raise m.BadMessage(f"{event.NAME} as an answer to {request.NAME}")
-            for callback in pending._frame_callbacks:
-                self._call(callback, event)
+            pending._deliver(event)
             return
         if not isinstance(event, (_ANSWERS.get(type(request), m.Done), m.Failure)):
             raise m.BadMessage(f"{event.NAME} as an answer to {request.NAME}")

@@ -100,18 +100,21 @@ class WorkerCommand:
         """The command as one would type it, for the log."""
         return shlex.join([self.program, *self.arguments])
 
-    def advice(self, status: int | None, log: str) -> str:
-        """What to do about a worker that ended with `status`; log: the end of its standard error.
-        A sentence, or nothing where nothing is known."""
+    def advice(self, end: str) -> str:
+        """What to do about a worker that has ended. end: the transport's reason, then the last of
+        its standard error. A sentence, or nothing where nothing is known."""
         for pattern, sentence in _SSH_ADVICE if self.remote else _LOCAL_ADVICE:
-            found = re.search(pattern, f"status {status}\n{log}", re.IGNORECASE | re.MULTILINE)
-            if found:
+            if re.search(pattern, end, re.IGNORECASE | re.MULTILINE):
                 return sentence.format(place=self.place)
         return ""
 
 
 # By what ssh says (OpenSSH's words) or the status; the first that fits.
 _SSH_ADVICE = (
+    (
+        r"^could not be started",
+        "Connecting needs OpenSSH's client: install it, so that ssh works in a terminal.",
+    ),
     (
         r"could not resolve hostname",
         "No computer is known by the name {place}: check the spelling, and the network or VPN.",
@@ -142,15 +145,16 @@ _SSH_ADVICE = (
         "The connection to {place} was lost: check the network; what was done is kept.",
     ),
     (
-        r"^status 127$",
+        r"^ended with status 127$",
         "samusa was not found on {place}: install it there, or give its full path, such as "
         "~/samusa/.venv/bin/samusa.",
     ),
-    (r"^status 126$", "samusa on {place} may not be run: check its permissions."),
+    (r"^ended with status 126$", "samusa on {place} may not be run: check its permissions."),
     (r"invalid choice: '?worker", "samusa on {place} is too old: update it there."),
-    (r"^status 255$", "The connection to {place} failed: try ssh {place} in a terminal."),
+    (r"^ended with status 255$", "No connection to {place}: try ssh {place} in a terminal."),
 )
 _LOCAL_ADVICE = (
+    (r"^could not be started", "Check that it exists and may be run, or choose another Python."),
     (
         r"No module named '?(SAMUSALib|torch|sam2|numpy)",
         "That Python lacks what the worker needs: install it there, or choose another one.",

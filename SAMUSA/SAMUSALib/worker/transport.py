@@ -44,10 +44,9 @@ class Receiver(Protocol):
     def drained(self) -> None:
         """The backlog fell below LOW_WATER."""
 
-    def ended(self, reason: str, status: int | None = None) -> None:
+    def ended(self, reason: str) -> None:
         """The process has gone or could not start; called exactly once per start, after the last
-        `received`. reason: how, in words that follow "the worker"; status: of its exit, None
-        where it was killed or did not start."""
+        `received`. reason: how, in words that follow "the worker"."""
 
 
 class Transport(Protocol):
@@ -70,18 +69,18 @@ class Transport(Protocol):
         """Call back from the owner's event loop, after what waits there now."""
 
 
-def ending(status: int) -> tuple[str, int | None]:
-    """Words and status for `Receiver.ended`. status: as Popen.returncode: negative for a signal;
-    Windows tells crashes by statuses from 0xC0000000 up."""
+def ending(status: int) -> str:
+    """Words for `Receiver.ended`. status: as Popen.returncode: negative for a signal; Windows
+    tells crashes by statuses from 0xC0000000 up."""
     if status < 0:
         try:
             name = signal.Signals(-status).name
         except ValueError:
             name = f"signal {-status}"
-        return f"was ended by {name}", None
+        return f"was ended by {name}"
     if status >= 0xC0000000:
-        return f"crashed (0x{status:08X})", None
-    return f"ended with status {status}", status
+        return f"crashed (0x{status:08X})"
+    return f"ended with status {status}"
 
 
 def kill_tree(process: int) -> None:
@@ -163,7 +162,7 @@ class SubprocessTransport:
             time.sleep(wait)
         elif run.hand_on(wait):
             self._run = None
-            run.receiver.ended(*run.ending)
+            run.receiver.ended(run.ending)
 
 
 class _Run:
@@ -172,7 +171,7 @@ class _Run:
 
     def __init__(self, command: WorkerCommand, receiver: Receiver):
         self.receiver = receiver
-        self.ending: tuple[str, int | None] = ("could not be killed", None)
+        self.ending = "could not be killed"
         self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._counting = threading.Condition()
@@ -198,7 +197,7 @@ class _Run:
             )
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)
-            self.ending = (f"could not be started, {command.program}: {why}", None)
+            self.ending = f"could not be started, {command.program}: {why}"
             return
         atexit.register(self.kill)
         for work, *arguments in (
