@@ -103,18 +103,17 @@ class WorkerCommand:
     def advice(self, end: str) -> str:
         """What to do about a worker that has ended. end: the transport's reason, then the last of
         its standard error. A sentence, or nothing where nothing is known."""
-        for pattern, sentence in _SSH_ADVICE if self.remote else _LOCAL_ADVICE:
+        known = _REMOTE_ADVICE if self.remote else _LOCAL_ADVICE
+        if self.remote and end.startswith("ended with status 255"):  # of ssh, not of the worker
+            known = _SSH_ADVICE
+        for pattern, sentence in known:
             if re.search(pattern, end, re.IGNORECASE | re.MULTILINE):
                 return sentence.format(place=self.place)
         return ""
 
 
-# By what ssh says (OpenSSH's words) or the status; the first that fits.
+# By what is said, in OpenSSH's words, or the status; the first that fits.
 _SSH_ADVICE = (
-    (
-        r"^could not be started",
-        "Connecting needs OpenSSH's client: install it, so that ssh works in a terminal.",
-    ),
     (
         r"could not resolve hostname",
         "No computer is known by the name {place}: check the spelling, and the network or VPN.",
@@ -145,13 +144,23 @@ _SSH_ADVICE = (
         "The connection to {place} was lost: check the network; what was done is kept.",
     ),
     (
+        "",
+        "The connection to {place} failed, or the worker there was killed: try ssh {place} in a "
+        "terminal.",
+    ),
+)
+_REMOTE_ADVICE = (
+    (
+        r"^could not be started",
+        "Connecting needs OpenSSH's client: install it, so that ssh works in a terminal.",
+    ),
+    (
         r"^ended with status 127$",
         "samusa was not found on {place}: install it there, or give its full path, such as "
         "~/samusa/.venv/bin/samusa.",
     ),
     (r"^ended with status 126$", "samusa on {place} may not be run: check its permissions."),
     (r"invalid choice: '?worker", "samusa on {place} is too old: update it there."),
-    (r"^ended with status 255$", "No connection to {place}: try ssh {place} in a terminal."),
 )
 _LOCAL_ADVICE = (
     (r"^could not be started", "Check that it exists and may be run, or choose another Python."),
