@@ -224,8 +224,9 @@ class Server:
             if self._ending:
                 return False
             job, self._untidy = self._scheduler.take(), False
-            self._given_up.clear()
+            given_up, self._given_up = self._given_up, []
             self._progress = time.monotonic()
+        given_up.clear()  # a propagation may wait here for the frame that it is computing ahead
         self._workbench.tidy()
         if job is not None:
             self._advance(job)
