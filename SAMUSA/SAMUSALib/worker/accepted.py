@@ -111,6 +111,8 @@ class AcceptedWork:
         windows: Iterable[Window] = (),
     ) -> None:
         """Add a segment, or rename, recolour and give windows to the one of that identity."""
+        if not segment.strip():
+            raise InvalidValue(f"the identity of segment {name!r} is {segment!r}; a text is needed")
         about = SegmentPrompts(name, {}, tuple(windows), color)  # checks them
         for window in about.windows:
             if window.end >= self.clip.length:
