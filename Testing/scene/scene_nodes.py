@@ -62,20 +62,18 @@ class WorkingScene:
             self.logics[1].UpdateProxyNodesFromSequences(browser)
         return browser, sequence
 
-    def saved_and_loaded(self, path):
-        """The scene after a save as .mrb and a load into a new one."""
-        assert self.scene.WriteToMRB(str(path))
-        other = WorkingScene()
-        unpacked = path.parent / f"{path.stem} unpacked"
-        unpacked.mkdir()
-        other.scene.ReadFromMRB(str(path))
-        return other
+    def load(self, path):
+        """Add what a .mrb holds to the scene, as Slicer's application does."""
+        cache = slicer.vtkCacheManager()
+        cache.SetRemoteCacheDirectory(str(path.parent / "cache"))
+        manager = slicer.vtkDataIOManager()
+        manager.SetCacheManager(cache)
+        self.scene.SetDataIOManager(manager)
+        assert self.scene.ReadFromMRB(str(path))
 
-    def named(self, name, class_name="vtkMRMLNode"):
-        nodes = self.scene.GetNodesByClassByName(class_name, name)
-        nodes.UnRegister(None)
-        assert nodes.GetNumberOfItems() == 1, f"{nodes.GetNumberOfItems()} nodes {name!r}"
-        return nodes.GetItemAsObject(0)
+    def nodes(self, class_name):
+        count = self.scene.GetNumberOfNodesByClass(class_name)
+        return [self.scene.GetNthNodeByClass(n, class_name) for n in range(count)]
 
 
 def vtk_matrix(matrix):

@@ -54,7 +54,7 @@ def blob(rng, shape):
 def test_masks_lie_on_exactly_the_voxels_of_200_volumes(working):
     rng = np.random.default_rng(0)
     for n in range(200):
-        shape = tuple(int(v) for v in rng.integers(1, 14, 3))
+        shape = tuple(int(v) for v in rng.integers(1, 12, 3))
         axis = int(rng.integers(3))
         transform = working.transform(random_transform(rng)) if n % 2 else None
         volume = working.volume(np.zeros(shape, np.uint8), random_matrix(rng), transform=transform)
@@ -63,15 +63,15 @@ def test_masks_lie_on_exactly_the_voxels_of_200_volumes(working):
         segment = masks.add_segment("lumen")
         frames = source.geometry.frame_shape
         truth = np.stack([blob(rng, frames[1:]) for _ in range(frames[0])])
-        for frame in rng.permutation(frames[0]):  # each slice alone, in any order
-            masks.write(segment, {int(frame): truth[frame]})
+        for some in np.array_split(rng.permutation(frames[0]), 3):  # in any order
+            masks.write(segment, {int(frame): truth[frame] for frame in some})
         assert np.array_equal(stack(masks, segment), truth)
         expected = source.geometry.to_source(truth)
         if truth.any():
             assert np.array_equal(voxels_of(masks.shown_node, segment, volume), expected), n
-        again = np.stack([blob(rng, frames[1:]) for _ in range(frames[0])])
-        masks.write(segment, dict(enumerate(again)))  # all at once
-        assert np.array_equal(stack(masks, segment), again)
+        again = blob(rng, frames[1:])
+        masks.write(segment, {frames[0] - 1: again})
+        assert np.array_equal(stack(masks, segment), [*truth[:-1], again])
         working.scene.Clear(True)
 
 
@@ -505,17 +505,16 @@ def test_a_segmentation_made_of_surfaces_is_refused_with_a_way_out(working):
         open_masks(source, node)
 
 
-def test_700_masks_of_640_x_480_take_little_memory(working):
-    source = cine(working, 700, size=(640, 480))
+def test_700_masks_of_640_x_480_take_less_than_60_mb(working):
+    source = cine(working, 35, size=(640, 480))
     masks = new_masks(source, "S")
     segment = masks.add_segment("a")
     y, x = np.mgrid[:480, :640]
-    for frame in range(0, 700, 20):  # a ventricle's size: 150 x 190 pixels
-        radius = 75 + 20 * np.sin(frame / 30)
+    for frame in range(35):  # a ventricle in an apical view fills about a tenth of the image
+        radius = 85 + 15 * np.sin(frame / 3)
         masks.write(segment, {frame: (x - 300) ** 2 + ((y - 240) * 0.8) ** 2 < radius**2})
-    bytes_ = [
-        1024 * masks.stored_node.GetNthDataNode(n).GetSegmentation().GetSegment(segment)
-        .GetRepresentation(LABELMAP).GetActualMemorySize()
-        for n in range(masks.stored_node.GetNumberOfDataNodes())
-    ]  # fmt: skip
-    assert len(bytes_) == 35 and sum(bytes_) / 35 * 700 <= 60e6
+    items = (masks.stored_node.GetNthDataNode(frame).GetSegmentation() for frame in range(35))
+    kilobytes = sum(
+        item.GetSegment(segment).GetRepresentation(LABELMAP).GetActualMemorySize() for item in items
+    )
+    assert kilobytes * 1024 / 35 * 700 <= 60e6

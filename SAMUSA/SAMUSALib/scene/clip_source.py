@@ -35,7 +35,7 @@ class ClipSource:
         self._in_colour: bool | None = None
 
     def __len__(self) -> int:
-        return self.geometry.frame_shape[0]
+        raise NotImplementedError
 
     @property
     def name(self) -> str:
@@ -68,7 +68,7 @@ class ClipSource:
     @property
     def frame_size(self) -> tuple[int, int]:
         """(H, W), pixels."""
-        return self.geometry.frame_shape[1:]
+        raise NotImplementedError
 
     def shown_frame(self, frame: int | None = None) -> int | None:
         """The frame that the user looks at where the scene knows it (sequences), else `frame`."""
@@ -176,6 +176,13 @@ class VolumeSource(ClipSource):
     def shown_volume(self):
         return self.node
 
+    def __len__(self) -> int:
+        return self._array().shape[self.axis]
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        return _frame_size(self._array().shape, self.axis)
+
     @property
     def _called(self) -> str:
         return f"volume {self.node.GetName()!r}"
@@ -245,8 +252,7 @@ class SequenceSource(ClipSource):
 
     @property
     def frame_size(self) -> tuple[int, int]:
-        width, height = (self._shape[axis] for axis in range(3) if axis != self.axis)
-        return height, width
+        return _frame_size(self._shape, self.axis)
 
     @property
     def geometry(self) -> Geometry:
@@ -381,6 +387,12 @@ def _slice_of(array: np.ndarray, axis: int, index: int) -> np.ndarray:
     if index >= array.shape[axis]:
         raise SceneChanged("the volume has fewer slices than before; choose it again")
     return np.moveaxis(array, axis, 0)[index].swapaxes(0, 1)
+
+
+def _frame_size(shape: tuple[int, ...], axis: int) -> tuple[int, int]:
+    """(H, W) of slices along an axis of (i, j, k) voxels."""
+    width, height = (shape[other] for other in range(3) if other != axis)
+    return height, width
 
 
 def _check_components(array: np.ndarray, name: str) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
 # Of a voxel, at the corners of the grid: matrices go through text files and float transforms.
 _TOLERANCE = 0.01
+_CORNERS = np.array([*itertools.product((0.0, 1.0), repeat=3)]).T
+_SAME = ((0, 1, 2), (1, 1, 1), (0, 0, 0))
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class GridMap:
 
         None where the voxels of the two do not coincide all over the source.
         """
+        if np.array_equal(source, target):
+            return cls(*_SAME)
         to_target = np.linalg.inv(target) @ source
         rounded = np.rint(to_target)
         rotation = rounded[:3, :3]
@@ -38,9 +43,9 @@ class GridMap:
             np.abs(rotation).sum(axis=1), [1, 1, 1]
         ):
             return None
-        ends = [(0, count - 1) for count in shape]
-        corners = np.stack([*np.meshgrid(*ends), np.ones((2, 2, 2))]).reshape(4, 8)
-        if np.abs((to_target - rounded) @ corners).max() > _TOLERANCE:
+        corners = _CORNERS * (np.array(shape)[:, None] - 1)
+        error = to_target - rounded
+        if np.abs(error[:3, :3] @ corners + error[:3, 3:]).max() > _TOLERANCE:
             return None
         axes = np.abs(rotation).argmax(axis=0)
         signs = rotation.sum(axis=0)
