@@ -25,10 +25,12 @@ class QProcessTransport:
         self._receiver: Receiver | None = None
         self._decode: Callable[[bytes], str] | None = None
         self._filled = False  # the backlog has reached LOW_WATER since it was `drained`
+        self._undead: list = []  # given up; destroying a QProcess that runs waits for its end
 
     def start(self, command: WorkerCommand, receiver: Receiver) -> None:
         if self._process is not None:
             raise RuntimeError("the last process has not ended yet")
+        self._undead = [each for each in self._undead if not self._ended(each)]
         environment = self._qt.QProcessEnvironment()
         for name, value in command.environment.items():
             environment.insert(name, value)
@@ -45,7 +47,7 @@ class QProcessTransport:
         process.start(command.program, list(command.arguments))
 
     def write(self, data: bytes) -> None:
-        if self._process is None or self._process.state() == self._qt.QProcess.NotRunning:
+        if self._process is None or self._ended(self._process):
             return
         self._process.write(self._qt.QByteArray(data))
         self._filled = self._filled or self.backlog >= LOW_WATER
@@ -107,13 +109,20 @@ class QProcessTransport:
         else:
             self._over(process, ending(int(process.exitCode())))
 
-    def _give_up(self, process: object) -> None:
+    def _give_up(self, process) -> None:
         self._over(process, "could not be killed")
 
-    def _over(self, process: object, reason: str) -> None:
+    def _over(self, process, reason: str) -> None:
         if self._process is not process:
             return
         atexit.unregister(self.kill)
         receiver, self._process, self._receiver = self._receiver, None, None
-        process.deleteLater()
+        process.blockSignals(True)
+        if self._ended(process):
+            process.deleteLater()
+        else:
+            self._undead.append(process)
         receiver.ended(reason)
+
+    def _ended(self, process) -> bool:
+        return process.state() == self._qt.QProcess.NotRunning
