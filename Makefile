@@ -45,6 +45,7 @@ demo: setup
 bench: setup
 	@echo "Measuring the engine on this computer (a few minutes; leave it alone meanwhile)"
 	@$(BIN)/python Testing/benchmarks/engine.py --out "$(OUT)"
+	@$(BIN)/python Testing/benchmarks/worker.py --out "$(OUT)"
 
 bench-training: setup
 	@echo "Measuring training on this computer (a few minutes; leave it alone meanwhile)"
