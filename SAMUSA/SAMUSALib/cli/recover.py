@@ -27,9 +27,8 @@ def add_parser(commands, common) -> None:
         "recover",
         parents=[common],
         help="get accepted masks and prompts back after a crash",
-        description="While clips are annotated interactively, everything accepted is kept in "
-        "journals. After a crash Slicer offers them back; this command lists them and turns them "
-        "into files.",
+        description="While clips are annotated interactively, everything that is accepted is kept "
+        "in journals. This command lists them and turns them into files.",
     )
     actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
 
@@ -82,10 +81,11 @@ def run_list(args: argparse.Namespace) -> int:
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         print("  ".join([*cells, row[-1]]))
-    sources = {each.path.stem: each.clip.source for each in found if each.clip and each.clip.source}
-    for name, source in sources.items():
-        print(f"\n{name}\n  is of {source}", end="")
-    print(f"\n\nThey are in {folder}.")
+    print()
+    for each in found:
+        if each.clip and each.clip.source:
+            print(f"{each.path.stem} is of {each.clip.source}")
+    print(f"They are in {folder}.")
     for each in found:
         if each.trouble:
             print(f"samusa: {each.path.stem}: {each.trouble}", file=sys.stderr)
