@@ -36,6 +36,8 @@ $(VENV)/tests.done: $(VENV)/engine.done
 	@$(PIP) --editable ".[test]"
 	@$(PIP) --editable ".[scene]" || \
 	    echo "note: slicer-core has no build for this Python; the tests in Testing/scene are skipped"
+	@$(PIP) --editable ".[gui]" || \
+	    echo "note: PySide6 has no build for this Python; the tests in Testing/gui are skipped"
 	@touch $@
 
 demo: setup
