@@ -8,10 +8,13 @@ import subprocess
 import sys
 import textwrap
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from SAMUSALib.annotation import FrameAnnotation, FrameState
 from SAMUSALib.clip import Clip, Geometry
@@ -22,6 +25,8 @@ from SAMUSALib.worker import journal as journal_module
 from SAMUSALib.worker.accepted import AcceptedWork, ClipIdentity, fingerprint
 from SAMUSALib.worker.file_lock import FileLock, InUse, is_locked
 from SAMUSALib.worker.journal import Journal, list_journals, read_journal, remove_journal
+from SAMUSALib.worker.journal_records import HEAD, MAGIC
+from SAMUSALib.worker.protocol import Message, encode
 
 SHAPE = (30, 40, 60)
 EMPTY = EncodedMask((40, 60), None, b"")
@@ -248,6 +253,56 @@ def test_what_a_broken_file_system_leaves_at_the_end_is_no_record(tmp_path, tail
     assert reading.damaged + reading.unfinished == len(tail)
 
 
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        Message({"record": "later", "x": 1}),
+        Message({"event": "done"}),
+        Message({"record": "segment_removed", "segment": "none"}),
+        Message({"record": "segment_removed", "segment": 7}),
+        Message({"record": "prompts", "segment": "s1", "frame": 30, "steps": []}),
+        Message({"record": "mask", "segment": "s1", "frame": 3}),
+        Message({"record": "clip", "version": 1}),
+        None,
+    ],
+)
+def test_a_whole_record_that_makes_no_sense_is_damage_too(tmp_path, nonsense):
+    journal = Journal.create(tmp_path, untouched())
+    states = annotate(journal)
+    journal.close()
+    payload = b"not a message" if nonsense is None else encode(nonsense)
+    head = HEAD.pack(MAGIC, len(payload), zlib.crc32(payload), 0)[:12]
+    with open(journal.path, "ab") as file:
+        file.write(head + zlib.crc32(head).to_bytes(4, "big") + payload)
+    reading = read_journal(journal.path)
+    assert shown(reading.work) == states[-1]
+    assert reading.damaged == HEAD.size + len(payload) and reading.reason
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_whatever_is_in_a_file_reading_it_ends_well(some_journal, data):
+    path, content = some_journal
+    changed = bytearray(content)
+    for _ in range(data.draw(st.integers(0, 4))):
+        start = data.draw(st.integers(0, len(changed)))
+        length = data.draw(st.integers(0, 40))
+        changed[start : start + length] = data.draw(st.binary(max_size=40))
+    path.write_bytes(changed)
+    try:
+        reading = read_journal(path)
+    except UnreadableFile:
+        return
+    assert reading.good + reading.unfinished + reading.damaged == len(changed)
+
+
+@pytest.fixture(scope="module")
+def some_journal(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("journals")
+    content, _, _ = annotate_a_little(folder)
+    return folder / "some.journal", content
+
+
 def test_nonsense_is_refused_and_changes_nothing(tmp_path):
     journal = Journal.create(tmp_path, untouched())
     annotate(journal)
@@ -261,6 +316,7 @@ def test_nonsense_is_refused_and_changes_nothing(tmp_path):
         lambda: journal.set_steps("s1", -1, CLICKS),
         lambda: journal.set_steps("s1", 1, [FramePrompts(boundary=[[61, 3]])]),
         lambda: journal.set_segment("s1", " "),
+        lambda: journal.set_segment("", "x"),
         lambda: journal.set_segment("s1", "x", (1, 2, 3), [Window(2, 30)]),
         lambda: journal.remove_segment("s2"),
     ):

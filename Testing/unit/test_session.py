@@ -312,6 +312,19 @@ def test_another_model_at_run_time_is_loaded_before_what_is_asked_next(world, op
     assert len(world.transport.asked(m.OpenClip)) == 1
 
 
+def test_a_model_that_is_loading_gives_way_to_another(world, opened):
+    click = opened.segment_frame("s1", 2, CLICKS)
+    world.transport.fate = lambda request: (
+        m.Heartbeat(1, 0.0) if request == m.LoadModel("small") else None
+    )
+    world.transport.run()
+    assert world.session.state is WorkerState.LOADING
+    world.session.set_model("large")
+    assert world.answer(click).mask == bright(opened, 2)
+    assert len(world.transport.asked(m.Cancel)) == 1
+    assert world.session.loaded.model == "large"
+
+
 def test_another_command_at_run_time_keeps_the_session(world, opened):
     world.answer(opened.segment_frame("s1", 2, CLICKS))
     opened.accept("s1", 2, bright(opened, 2), FrameState.PROMPTED)
@@ -369,6 +382,7 @@ def test_propagation_takes_what_is_accepted(world, opened):
     opened.accept("s1", 3, bright(opened, 3), FrameState.REVIEWED)
     opened.accept("s1", 4, bright(opened, 4), FrameState.PROPAGATED)
     opened.set_segment("s2", "without prompts")
+    opened.accept("s2", 3, bright(opened, 3), FrameState.REVIEWED)
     frames = []
     run = opened.propagate(changed={"s1": {2}})
     run.on_frame(frames.append)

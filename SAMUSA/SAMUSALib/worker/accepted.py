@@ -83,6 +83,11 @@ class AcceptedSegment:
     frames: dict[int, FrameAnnotation] = field(default_factory=dict)
 
     @property
+    def is_prompted(self) -> bool:
+        """Whether a prompt is in force on any frame."""
+        return any(not steps[-1].is_empty for steps in self.steps.values())
+
+    @property
     def locked(self) -> frozenset[int]:
         """Reviewed frames."""
         return frozenset(i for i, f in self.frames.items() if f.state is FrameState.REVIEWED)

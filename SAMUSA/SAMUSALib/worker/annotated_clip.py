@@ -158,7 +158,8 @@ class AnnotatedClip:
     def close(self, saved: bool = False) -> None:
         """Forget the clip here and in the worker; what is asked about it is cancelled. saved: the
         work is safe elsewhere (the scene is saved), and the journal is removed; otherwise it can
-        be recovered. Raises CannotWrite if the end of the journal could not be written."""
+        be recovered. Raises CannotWrite if the end of the journal could not be written; it is
+        closed all the same, and `work` still has everything."""
         if not self.is_open:
             return
         self.is_open = False
@@ -188,13 +189,13 @@ class AnnotatedClip:
         changed: Mapping[str, Collection[int]] | None = None,
     ) -> Pending:
         """Masks on all frames of the windows from what is accepted: prompts, and reviewed masks,
-        which stay. segments: None: all that have prompts or a reviewed mask. direction, changed:
-        as of `engine.propagation.propagate`. Frames come by `Pending.on_frame` and are not
-        accepted by themselves."""
+        which stay. segments: None: all that have prompts. direction, changed: as of
+        `engine.propagation.propagate`. Frames come by `Pending.on_frame` and are not accepted by
+        themselves."""
         chosen = {
             key: known
             for key, known in self.work.segments.items()
-            if (known.steps or known.locked if segments is None else key in segments)
+            if (known.is_prompted if segments is None else key in segments)
         }
         for key in segments or ():
             self.work.segment(key)

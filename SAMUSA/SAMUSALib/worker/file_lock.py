@@ -40,7 +40,7 @@ class FileLock:
                 handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
                 if not _lock(handle):
                     raise InUse(f"{what} is open in {_holder(handle)}; close it there first")
-                if not self._is(handle):  # the holder before has removed it meanwhile
+                if not is_at(self.path, handle):  # the holder before has removed it meanwhile
                     os.close(handle)
                     handle = None
         except BaseException as error:
@@ -54,12 +54,6 @@ class FileLock:
             os.write(handle, str(os.getpid()).encode())
         self._handle: int | None = handle
 
-    def _is(self, handle: int) -> bool:
-        try:
-            return os.path.samestat(os.stat(self.path), os.fstat(handle))
-        except FileNotFoundError:
-            return False
-
     def release(self) -> None:
         """Let others have it. A second time does nothing."""
         handle, self._handle = self._handle, None
@@ -71,6 +65,17 @@ class FileLock:
             self.path.unlink()
         if os.name != "nt":
             os.close(handle)
+
+
+def is_at(path: str | os.PathLike, handle: int) -> bool:
+    """Whether an open file is still the one of that name. Windows neither removes nor replaces an
+    open file."""
+    if os.name == "nt":
+        return True
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def is_locked(path: str | os.PathLike) -> bool:

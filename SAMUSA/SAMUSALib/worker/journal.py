@@ -22,7 +22,7 @@ from ..atomic import atomic_write, made_folder, reason_of
 from ..errors import CannotWrite, InvalidValue, UnreadableFile
 from ..prompts import FramePrompts, Window
 from .accepted import AcceptedWork, ClipIdentity
-from .file_lock import FileLock, is_locked
+from .file_lock import FileLock, is_at, is_locked
 from .journal_records import (
     SUFFIX,
     MaskRecord,
@@ -248,8 +248,8 @@ class Journal:
         # removed, replaced or cut would take records nowhere: all is written anew.
         self._rewrite = True
         os.fsync(self._handle)
-        ours = os.fstat(self._handle)
-        if not os.path.samestat(os.stat(self.path), ours) or ours.st_size != self._size:
+        whole = os.fstat(self._handle).st_size == self._size
+        if not (whole and is_at(self.path, self._handle)):
             raise OSError(errno.EIO, "somebody else has changed it")
         self._rewrite = False
         self._unsynced = False

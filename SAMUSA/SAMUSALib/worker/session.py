@@ -162,6 +162,8 @@ class Session:
         if (model, device) == (self._model, self._device) and self.loaded is not None:
             return
         self._model, self._device = model, device
+        if self._loading is not None:
+            self._loading.cancel()
         self.loaded = self._loading = None
         self._wanted = self._wanted or self._client.running
         self._advance()
