@@ -1,7 +1,9 @@
 """The client of the worker, on a scripted transport and a virtual clock: answers find their
 requests, clips travel in pieces, and whatever the worker does ends in an answer or in words."""
 
+import gc
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -670,6 +672,27 @@ def test_cancelling_a_clip_closes_it(client, transport, small_pieces):
         "send_frames",
         "close_clip",
     ]
+
+
+def test_a_thousand_clips_leave_nothing_behind(client, transport):
+    started(client, transport)
+    before, frames = blocks(), frames_of(4)
+
+    def open_and_close(count):
+        for _ in range(count):
+            client.send_clip("c", frames)
+            transport.run()
+            client.close_clip("c")
+            transport.answer()
+
+    open_and_close(600)
+    tracemalloc.start()
+    open_and_close(400)
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 2**17
+    assert blocks() == before
 
 
 @pytest.mark.parametrize("end", ["loss", "stop"])

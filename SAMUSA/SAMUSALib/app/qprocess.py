@@ -43,7 +43,7 @@ class QProcessTransport:
         process.errorOccurred.connect(self._failed)
         self._process, self._receiver, self._filled = process, receiver, False
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        atexit.register(self.kill)
+        atexit.register(self._at_exit)
         process.start(command.program, list(command.arguments))
 
     def write(self, data: bytes) -> None:
@@ -64,14 +64,18 @@ class QProcessTransport:
     def kill(self) -> None:
         if self._process is None:
             return
-        if self.process is not None:
-            kill_tree(self.process)
-            self._process.kill()
+        self._at_exit()
+        self._process.kill()
         process = self._process
         self._qt.QTimer.singleShot(int(KILL_SECONDS * 1000), lambda: self._give_up(process))
 
     def soon(self, callback: Callable[[], None]) -> None:
         self._qt.QTimer.singleShot(0, callback)
+
+    def _at_exit(self) -> None:
+        """Nothing of Qt that needs an event loop, which may be gone."""
+        if self.process is not None:
+            kill_tree(self.process)
 
     def _read_output(self) -> None:
         if self._process is not None:
@@ -115,7 +119,7 @@ class QProcessTransport:
     def _over(self, process, reason: str) -> None:
         if self._process is not process:
             return
-        atexit.unregister(self.kill)
+        atexit.unregister(self._at_exit)
         receiver, self._process, self._receiver = self._receiver, None, None
         process.blockSignals(True)
         if self._ended(process):

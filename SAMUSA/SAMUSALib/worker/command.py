@@ -45,7 +45,7 @@ class WorkerCommand:
     @classmethod
     def this_python(cls) -> WorkerCommand:
         """The interpreter that runs this. Not in Slicer, whose interpreter is the application."""
-        return cls._local(sys.executable, os.environ, "this Python")
+        return cls._local(sys.executable, os.environ)
 
     @classmethod
     def python(
@@ -53,14 +53,14 @@ class WorkerCommand:
     ) -> WorkerCommand:
         """Any Python environment that has torch and sam2; SAMUSALib is this one, so that client
         and worker are of one version. environment: to start from, this process's where None."""
-        return cls._local(os.fspath(path), _own(environment, _FOREIGN), f"Python {path}")
+        return cls._local(os.fspath(path), _own(environment, _FOREIGN))
 
     @classmethod
     def slicer_python(
         cls, path: str | os.PathLike, environment: Mapping[str, str] | None = None
     ) -> WorkerCommand:
         """Slicer's PythonSlicer, which sets up its own libraries; otherwise as `python`."""
-        return cls._local(os.fspath(path), _own(environment, _FOREIGN), "Slicer's Python")
+        return cls._local(os.fspath(path), _own(environment, _FOREIGN))
 
     @classmethod
     def ssh(
@@ -81,7 +81,7 @@ class WorkerCommand:
         return cls("ssh", arguments, _own(environment, ()), remote=True, place=host)
 
     @classmethod
-    def _local(cls, program: str, environment: Mapping[str, str], place: str) -> WorkerCommand:
+    def _local(cls, program: str, environment: Mapping[str, str]) -> WorkerCommand:
         changed = dict(
             environment,
             PYTHONUNBUFFERED="1",
@@ -93,7 +93,7 @@ class WorkerCommand:
         # interpreter must not load.
         if LIBRARY.name not in ("site-packages", "dist-packages"):
             changed["PYTHONPATH"] = str(LIBRARY)
-        return cls(program, _WORKER, changed, place=place)
+        return cls(program, _WORKER, changed)
 
     @property
     def text(self) -> str:
