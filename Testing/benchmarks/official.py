@@ -121,12 +121,13 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def compare(folder: Path, args: argparse.Namespace) -> dict:
+    # First, because a process inherits the peak of the one that starts it.
+    in_new_process(prepare, folder, SMALL, args.long)
     memory = {}
-    if args.long:  # first, because a process inherits the peak of the one that starts it
-        memory = in_new_process(prepare, folder, SMALL, args.long)
+    if args.long:
         for act in (our_peak, official_peak):
             memory[act.__name__] = in_new_process(act, folder, SMALL, args.long, args.threads)
-    in_new_process(prepare, folder, TINY, 1)
+    in_new_process(prepare, folder, TINY, 0)
 
     import torch
 
@@ -187,8 +188,8 @@ def prompts_on(truth: np.ndarray):
     return FramePrompts(box=[x0, y0, x1, y1], include=[[(x0 + x1) / 2, (y0 + y1) / 2]])
 
 
-def prepare(folder: Path, rival: Rival, count: int) -> dict:
-    """Checkpoint and JPEG frames in the folder."""
+def prepare(folder: Path, rival: Rival, count: int) -> None:
+    """The checkpoint and `count` JPEG frames in the folder."""
     import torch
     from PIL import Image
 
@@ -201,12 +202,12 @@ def prepare(folder: Path, rival: Rival, count: int) -> dict:
         rival.name, rival.architecture, ("region", "box", "mask"), "none", {}, tensors.state_dict()
     )
     write_checkpoint(folder / f"{rival.name}.safetensors", checkpoint, half=False)
-    frames, truth = moving_lesion(count, rival.size)
-    np.savez(folder / f"{rival.name}.npz", truth=truth[0])
+    frames, truth = moving_lesion(max(1, count), rival.size)
+    np.save(folder / f"{rival.name}.npy", truth[0])
     (folder / rival.name).mkdir()
-    for index, frame in enumerate(frames):
-        Image.fromarray(frame).save(folder / rival.name / f"{index:05d}.jpg", quality=JPEG_QUALITY)
-    return {"clip_as_bytes": frames.nbytes}
+    for index, frame in enumerate(frames[:count]):
+        path = folder / rival.name / f"{index:05d}.jpg"
+        Image.fromarray(frame).save(path, quality=JPEG_QUALITY)
 
 
 def our_model(folder: Path, rival: Rival):
@@ -377,7 +378,7 @@ def our_peak(folder: Path, rival: Rival, count: int, threads: int) -> int:
 
     torch.set_num_threads(threads)
     clip = read_clip(folder / rival.name)
-    start = prompts_on(np.load(folder / f"{rival.name}.npz")["truth"])
+    start = prompts_on(np.load(folder / f"{rival.name}.npy"))
     segment = SegmentPrompts("lesion", {0: start}, (Window(0, count - 1),))
     done = sum(1 for _ in propagate(our_model(folder, rival), clip, [segment]))
     return peak_of(done, count)
@@ -387,7 +388,7 @@ def official_peak(folder: Path, rival: Rival, count: int, threads: int) -> int:
     import torch
 
     torch.set_num_threads(threads)
-    start = prompts_on(np.load(folder / f"{rival.name}.npz")["truth"])
+    start = prompts_on(np.load(folder / f"{rival.name}.npy"))
     predictor = official_model(folder, rival)
     state = predictor.init_state(str(folder / rival.name))
     official_add(predictor, state, 0, start)

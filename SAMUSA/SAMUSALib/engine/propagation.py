@@ -49,6 +49,7 @@ def propagate(
     cache: EmbeddingCache | None = None,
     clip_key: str = "",
     threads: int | None = None,
+    batch: int | None = None,
 ) -> Iterator[FrameMask]:
     """Masks on all frames of the segments' windows, one at a time, prompted frames first.
 
@@ -60,7 +61,7 @@ def propagate(
     yielded stays valid. cache, clip_key: keep embeddings between runs on the same clip. threads:
     frames that are worked on at a time, each by one thread; default: as many as torch uses on a
     processor (stretches side by side, and encoding ahead of tracking), 1 on other devices. The
-    masks are the same however many there are.
+    masks are the same however many there are. batch: frames encoded together; default: `BATCH`.
 
     Segments never influence each other. Inside stated windows the structure is taken to be
     visible (presence bypass); without windows the network decides, and masks may be empty.
@@ -75,13 +76,14 @@ def propagate(
                 raise InvalidValue(f"locked frame {index} of {segment.name!r} is not on this clip")
     if changed is not None:
         segments = [segment for segment in segments if segment.name in changed]
+    batch = batch or BATCH.get(model.device.type, 1)
     if cache is None:
-        cache = EmbeddingCache(OWN_CACHE, least=2 * BATCH.get(model.device.type, 1))
+        cache = EmbeddingCache(OWN_CACHE, least=2 * batch)
     if threads is None:
         threads = torch.get_num_threads() if model.device.type == "cpu" else 1
     side_by_side = max(1, threads // max(1, len(segments)))  # stretches of one segment
     with _pool(threads) as pool:
-        encoder = _Encoder(model, clip, clip_key, cache, pool)
+        encoder = _Encoder(model, clip, clip_key, cache, pool, batch)
         waiting = []
         for segment in segments:
             kept = locked.get(segment.name, {})
@@ -173,10 +175,10 @@ class _Encoder:
         clip_key: str,
         cache: EmbeddingCache,
         pool: ThreadPoolExecutor | None,
+        batch: int,
     ):
         self.model, self.clip, self.clip_key = model, clip, clip_key
-        self.cache, self.pool = cache, pool
-        self.batch = BATCH.get(model.device.type, 1)
+        self.cache, self.pool, self.batch = cache, pool, batch
         self._coming: dict[tuple, _Once] = {}
         self._lock = Lock()
 
