@@ -302,6 +302,16 @@ def test_a_missing_model_is_said_and_another_can_be_chosen(world, opened):
     assert world.transport.starts == 1
 
 
+def test_what_a_model_has_to_say_is_said_once(world, opened):
+    loaded = m.ModelLoaded("small", "cpu", ("boundary",), 1, 256, "Apache-2.0", "there is no GPU")
+    world.transport.fate = lambda request: loaded if isinstance(request, m.LoadModel) else None
+    for _ in range(2):
+        world.answer(opened.segment_frame("s1", 2, CLICKS))
+        world.transport.kill()
+        world.run()
+    assert world.transport.starts == 2 and world.notices.count("there is no GPU") == 1
+
+
 def test_another_model_at_run_time_is_loaded_before_what_is_asked_next(world, opened):
     world.answer(opened.segment_frame("s1", 2, CLICKS))
     world.session.set_model("large")

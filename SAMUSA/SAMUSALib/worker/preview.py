@@ -5,6 +5,9 @@ It needs scipy, which Slicer brings, and no torch.
 
 from __future__ import annotations
 
+import contextlib
+import threading
+
 import numpy as np
 
 from ..prompts import FramePrompts
@@ -21,3 +24,13 @@ def preview(
     from ..engine.spline import segment_spline
 
     return segment_spline(prompts, frame_size, aspect)
+
+
+def prepare() -> None:
+    """Import scipy aside, so that the first preview need not wait half a second for it."""
+    threading.Thread(target=_import, daemon=True).start()
+
+
+def _import() -> None:
+    with contextlib.suppress(ImportError):  # the first preview will tell
+        from ..engine import spline  # noqa: F401

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..clip import Clip
 from ..errors import SamusaError
+from . import preview
 from .annotated_clip import AnnotatedClip
 from .client import Client, Pending, RequestFailed, WorkerLost
 from .command import WorkerCommand
@@ -103,6 +104,7 @@ class Session:
         self._openings: dict[str, Pending] = {}  # clips that the worker has or gets
         self._refusals: dict[str, RequestFailed] = {}  # why it did not take a clip
         self._loading: Pending | None = None
+        self._note = ""  # of the model that was loaded last
         self._losses: deque[float] = deque()
         self._refused: SamusaError | None = None  # why no worker is started
         self._wanted = False  # a worker, also without a request
@@ -297,6 +299,7 @@ class Session:
         self._ended_by_us = False
         self._openings.clear()
         self._say(WorkerState.STARTING, f"The worker on {self._command.place} is starting.")
+        preview.prepare()
         self._client.start(self._command).on_done(self._greeted)
 
     def _greeted(self, hello: Pending) -> None:
@@ -329,8 +332,10 @@ class Session:
         else:
             loaded, place = self.loaded, self._command.place
             self._say(WorkerState.READY, f"{loaded.model} is ready on {place} ({loaded.device}).")
-            if loaded.note:
-                self.tell(loaded.note)
+            if loaded.note != self._note:
+                self._note = loaded.note  # said once, not after every loss
+                if loaded.note:
+                    self.tell(loaded.note)
             self._advance()
 
     def _hand_over(self, task: _Task) -> None:
