@@ -4,6 +4,8 @@ of them, propagation step by step, prefetch, and errors in the words of the prot
 import gc
 import shutil
 import sys
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +19,11 @@ from SAMUSALib.engine.segmentation import FrameSegmenter
 from SAMUSALib.masks import EncodedMask
 from SAMUSALib.prompts import FramePrompts, SegmentPrompts, Window
 from SAMUSALib.worker import messages as m
-from SAMUSALib.worker.engines import _digests
+from SAMUSALib.worker.engines import Room, _digests
 from SAMUSALib.worker.messages import FailureKind
 from SAMUSALib.worker.shared_frames import SharedBlock
 from SAMUSALib.worker.workbench import Workbench, failure_of
-from tiny import tiny_checkpoint, tiny_model
+from tiny import tiny_checkpoint
 
 FRAMES, HEIGHT, WIDTH = 6, 48, 64
 STEPS = (
@@ -43,14 +45,9 @@ def checkpoint(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny_model()
-
-
-def new_bench(clip_bytes=2**20, cache_bytes=2**26):
+def new_bench(clip_bytes=2**20, cache_bytes=2**26, folder=None):
     said = []
-    bench = Workbench(cache_bytes, clip_bytes, said.append)
+    bench = Workbench(Room(cache_bytes, folder, 2**26), clip_bytes, said.append)
     bench.said = said
     return bench
 
@@ -88,9 +85,9 @@ def click(steps=STEPS[:1], frame=2, clip="c", segment="a"):
 # Clicks -----------------------------------------------------------------------------------------
 
 
-def test_a_click_gives_the_engines_own_mask(bench, model):
+def test_a_click_gives_the_engines_own_mask(bench):
     (found,) = done(bench, click())
-    expected = FrameSegmenter(model).segment(pixels()[2], STEPS[0])
+    expected = FrameSegmenter(bench.engine.model).segment(pixels()[2], STEPS[0])
     assert np.array_equal(found.mask.decode(), expected.mask) and expected.mask.any()
     assert found.confidence == expected.confidence
     assert (found.segment, found.frame) == ("a", 2)
@@ -172,10 +169,10 @@ def test_a_click_that_makes_no_sense_is_refused_in_words(bench, steps, words):
 # Propagation ------------------------------------------------------------------------------------
 
 
-def test_a_propagation_streams_the_engines_own_masks(bench, model):
+def test_a_propagation_streams_the_engines_own_masks(bench):
     *frames, last = done(bench, m.Propagate("c", (SEGMENT,)))
     clip = Clip(pixels(), Geometry.for_cine(FRAMES, HEIGHT, WIDTH))
-    expected = list(propagate(model, clip, [SEGMENT]))
+    expected = list(propagate(bench.engine.model, clip, [SEGMENT]))
     assert [each.frame for each in frames] == [each.frame for each in expected]
     for found, wanted in zip(frames, expected, strict=True):
         assert np.array_equal(found.mask.decode(), wanted.mask)
@@ -268,6 +265,20 @@ def test_prefetch_ends_where_the_cache_would_lose_its_own_work(checkpoint, monke
     computed = count_embeddings(bench, monkeypatch)
     assert done(bench, m.Embed("c", (0, 1, 2, 3))) == [m.Done()]
     assert len(computed) == 2
+
+
+def test_embeddings_beyond_memory_are_kept_in_the_folder(checkpoint, monkeypatch, tmp_path):
+    bench = new_bench(cache_bytes=1, folder=tmp_path)
+    done(bench, m.LoadModel(str(checkpoint), "cpu"))
+    send_clip(bench, "c")
+    computed = count_embeddings(bench, monkeypatch)
+    extent = (20.0, 15.0, 40.0, 34.0)
+    done(bench, m.Embed("c", (0, 1, 2, 3), extent))
+    done(bench, click(frame=1))
+    assert len(computed) == 4
+    bench.clips.close("c")
+    bench.tidy()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 # Clips ------------------------------------------------------------------------------------------
@@ -514,6 +525,70 @@ def test_the_spline_propagates_and_computes_only_what_changed(spline):
 
 def test_the_spline_has_nothing_to_prefetch(spline):
     assert done(spline, m.Embed("c", (0, 1))) == [m.Done()]
+
+
+# Memory that runs out ---------------------------------------------------------------------------
+
+
+def short_of_memory(bench, monkeypatch, times):
+    """The next calls of the image encoder find no memory."""
+    import torch
+
+    network, left = bench.engine.model.network, [times]
+    embed = network.embed
+
+    def refusing(images):
+        if left[0]:
+            left[0] -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return embed(images)
+
+    monkeypatch.setattr(network, "embed", refusing)
+
+
+def test_a_click_that_runs_out_of_memory_is_computed_after_caches_are_freed(bench, monkeypatch):
+    (expected,) = done(bench, click())
+    send_clip(bench, "again")
+    short_of_memory(bench, monkeypatch, times=1)
+    (found,) = done(bench, click(clip="again"))
+    assert found.mask == expected.mask
+    assert len(bench.said) == 1 and "memory" in bench.said[0]
+
+
+def test_a_propagation_that_runs_out_of_memory_goes_on_and_gives_each_frame_once(
+    bench, monkeypatch
+):
+    expected = [each.mask for each in done(bench, m.Propagate("c", (SEGMENT,)))[:-1]]
+    send_clip(bench, "again")
+    steps = bench.steps(m.Propagate("again", (SEGMENT,)))
+    found = [next(steps), next(steps)]
+    short_of_memory(bench, monkeypatch, times=1)
+    events = list(steps)
+    assert events.count(None) == 2  # computed again, one frame a step, and passed over
+    found += [event for event in events if event is not None]
+    assert [each.mask for each in found[:-1]] == expected
+    assert [each.done for each in found[:-1]] == list(range(1, FRAMES + 1))
+    assert len(bench.said) == 1
+
+
+def test_a_propagation_goes_on_when_a_click_has_moved_the_model(bench):
+    expected = [each.mask for each in done(bench, m.Propagate("c", (SEGMENT,)))[:-1]]
+    steps = bench.steps(m.Propagate("c", (SEGMENT,)))
+    found = [next(steps), next(steps)]
+    model = bench.engine.model
+    bench.engine.model = replace(model, network=copy(model.network))
+    found += [event for event in steps if event is not None]
+    assert [each.mask for each in found[:-1]] == expected
+
+
+def test_memory_that_never_suffices_ends_the_request_and_nothing_else(bench, monkeypatch):
+    short_of_memory(bench, monkeypatch, times=2)
+    assert refused(bench, click()).kind is FailureKind.OUT_OF_MEMORY
+    assert isinstance(done(bench, click())[0], m.FrameSegmented)
+    short_of_memory(bench, monkeypatch, times=99)
+    send_clip(bench, "again")
+    failure = refused(bench, m.Propagate("again", (SEGMENT,)))
+    assert failure.kind is FailureKind.OUT_OF_MEMORY
 
 
 # Failures ---------------------------------------------------------------------------------------

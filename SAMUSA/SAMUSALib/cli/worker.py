@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from ..errors import InvalidValue
 
@@ -33,6 +34,19 @@ def add_parser(commands, common) -> None:
         help="memory for clips that come over the line; those in shared memory take none here "
         "(default: 4096)",
     )
+    parser.add_argument(
+        "--cache-folder",
+        type=Path,
+        metavar="DIR",
+        help="keep embeddings that do not fit into memory there, until the worker ends",
+    )
+    parser.add_argument(
+        "--cache-folder-mb",
+        type=int,
+        default=4096,
+        metavar="MB",
+        help="at most so much of it (default: 4096)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -40,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
     """Does not return: the worker ends the process."""
     from ..worker.server import serve
 
-    for option, value in (("--cache-mb", args.cache_mb), ("--clips-mb", args.clips_mb)):
+    sizes = (args.cache_mb, args.clips_mb, args.cache_folder_mb)
+    options = ("--cache-mb", "--clips-mb", "--cache-folder-mb")
+    for option, value in zip(options, sizes, strict=True):
         if value < 1:
             raise InvalidValue(f"{option} is {value}; at least 1 is needed")
     if sys.stdin is not None and sys.stdin.isatty():
@@ -49,4 +65,5 @@ def run(args: argparse.Namespace) -> int:
             "started by programs, such as Slicer (Ctrl-D ends it)",
             file=sys.stderr,
         )
-    serve(args.cache_mb * 2**20, args.clips_mb * 2**20)
+    cache_bytes, clip_bytes, disk_bytes = (size * 2**20 for size in sizes)
+    serve(cache_bytes, clip_bytes, args.cache_folder, disk_bytes)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -21,12 +23,25 @@ from ..prompts import FramePrompts, SegmentPrompts
 from .clips import OpenedClip
 
 if TYPE_CHECKING:
-    from ..engine.segmentation import FrameResult
+    from ..engine.models import Model
+    from ..engine.segmentation import FrameResult, FrameSegmenter
+    from ..engine.views import View
 
 RESULTS_KEPT = 96 * 2**20  # bytes of earlier clicks' results: 20 on frames of 1024 x 768
 
+Result = TypeVar("Result")
 Locked = Mapping[str, Mapping[int, np.ndarray]]
 Changed = Mapping[str, Collection[int]]
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where embeddings are kept, in bytes: in memory, and behind it on disk where there is a
+    folder."""
+
+    memory: int
+    folder: Path | None = None
+    disk: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,14 +135,13 @@ class NetworkEngine:
         self,
         entry: ModelEntry,
         device: str,
-        cache_bytes: int,
+        room: Room,
         notice: Callable[[str], None],
     ):
         from ..engine.cache import EmbeddingCache
-        from ..engine.models import load_model
 
         before = entry.path.stat()
-        self.model = load_model(entry.path, device)
+        self.model = _load(entry.path, device, notice)
         after = entry.path.stat()
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise UnknownModel(f"{entry.path} was changed while it was read; load it again")
@@ -135,7 +149,8 @@ class NetworkEngine:
         self.name, self.licence = entry.name, self.model.info.licence
         self.prompts = self.model.info.prompts
         self.parameters, self.input_size = self.model.info.parameters, self.model.info.input_size
-        self._cache = EmbeddingCache(cache_bytes)
+        self._cache = EmbeddingCache(room.memory, disk=room.folder, disk_budget=room.disk)
+        self._batch: int | None = None  # frames encoded together; None: as many as usual
         self._results = _Results(RESULTS_KEPT)
 
     @property
@@ -157,22 +172,29 @@ class NetworkEngine:
         """A click on nothing: the first call of each operation sets it up, which takes longer than
         the operation."""
         corners = FramePrompts(boundary=[[16, 16], [48, 16], [32, 48]])
-        self._segmenter(1.0).segment(np.zeros((64, 64), np.uint8), corners)
+        self._with_memory(
+            lambda model: self._segmenter(model, 1.0).segment(np.zeros((64, 64), np.uint8), corners)
+        )
 
     def segment(
         self, opened: OpenedClip, segment: str, frame: int, steps: Sequence[FramePrompts]
     ) -> Iterator[Segmented | None]:
         """The mask after the last of the steps; None after each step before it that had to be
         computed anew. Raises InvalidValue."""
-        segmenter = self._segmenter(opened.clip.geometry.pixel_aspect)
-        pixels = opened.clip.frames[frame]
+        aspect, pixels = opened.clip.geometry.pixel_aspect, opened.clip.frames[frame]
         keys = [(opened.key, frame, digest) for digest in _digests(steps)]
         done = max((n for n, key in enumerate(keys, 1) if key in self._results), default=0)
         result = self._results.get(keys[done - 1]) if done else None
-        for n in range(done, len(steps)):
-            result = segmenter.segment(pixels, steps[n], result, key=(opened.key, frame))
-            self._results.put(keys[n], result)
-            if n + 1 < len(steps):
+
+        def act(model: Model) -> FrameResult:
+            segmenter, before = self._segmenter(model, aspect), _on_device(result, model)
+            return segmenter.segment(pixels, steps[done], before, key=(opened.key, frame))
+
+        while done < len(steps):
+            result = self._with_memory(act)
+            self._results.put(keys[done], result)
+            done += 1
+            if done < len(steps):
                 yield None
         yield Segmented(result.mask, result.confidence)
 
@@ -183,32 +205,59 @@ class NetworkEngine:
         direction: str,
         locked: Locked,
         changed: Changed | None,
-    ) -> Iterator[FrameMask]:
-        """Frame by frame, see `engine.propagation.propagate`."""
+    ) -> Iterator[FrameMask | None]:
+        """Frame by frame, see `engine.propagation.propagate`. Where memory runs out, or the model
+        moves to the processor meanwhile, it begins anew; the frames that it has given are computed
+        again and passed over, with None for each."""
         from ..engine.propagation import propagate
 
-        return propagate(
-            self.model,
-            opened.clip,
-            segments,
-            direction,
-            locked,
-            changed,
-            cache=self._cache,
-            clip_key=opened.key,
-        )
+        given: set[tuple[str, int]] = set()
+        work: Iterator[FrameMask] | None = None
+        begun: tuple[Model, int | None] | None = None
+
+        def next_frame(model: Model) -> FrameMask | None:
+            nonlocal work, begun
+            if work is None or begun != (model, self._batch):
+                begun = (model, self._batch)
+                work = propagate(
+                    model,
+                    opened.clip,
+                    segments,
+                    direction,
+                    locked,
+                    changed,
+                    cache=self._cache,
+                    clip_key=opened.key,
+                    batch=self._batch,
+                )
+            try:
+                return next(work, None)
+            except Exception:
+                work = None
+                raise
+
+        while (result := self._with_memory(next_frame)) is not None:
+            key = (result.segment, result.frame)
+            yield None if key in given else result
+            given.add(key)
 
     def embed(self, opened: OpenedClip, frames: Sequence[int], extent) -> Iterator[None]:
         """Embeddings of the view that a click or a propagation around the extent would look at,
         one frame a step. Ends early where the cache would lose the first for the last."""
         import torch
 
-        segmenter = self._segmenter(opened.clip.geometry.pixel_aspect)
-        view = segmenter.choose_view(FramePrompts(box=extent), opened.clip.frame_size)
-        for index in frames:
+        aspect, clip = opened.clip.geometry.pixel_aspect, opened.clip
+
+        def act(index: int, model: Model) -> View:
+            segmenter = self._segmenter(model, aspect)
+            view = segmenter.choose_view(FramePrompts(box=extent), clip.frame_size)
             with torch.inference_mode():
-                segmenter.embed(opened.clip.frames[index], view, (opened.key, index))
-            if self._cache.get(((opened.key, frames[0]), view)) is None:
+                segmenter.embed(clip.frames[index], view, (opened.key, index))
+            return view
+
+        for index in frames:
+            view = self._with_memory(partial(act, index))
+            if ((opened.key, frames[0]), view) not in self._cache:
                 return
             yield None
 
@@ -217,13 +266,46 @@ class NetworkEngine:
         self._cache.drop_where(lambda key: key[0][0] == clip_key)
         self._results.drop_where(lambda key: key[0] == clip_key)
 
-    def _segmenter(self, aspect: float):
+    def _segmenter(self, model: Model, aspect: float) -> FrameSegmenter:
         from ..engine.segmentation import FrameSegmenter
 
-        return FrameSegmenter(self.model, self._cache, aspect)
+        return FrameSegmenter(model, self._cache, aspect)
+
+    def _with_memory(self, act: Callable[[Model], Result]) -> Result:
+        """act(model), with less memory where it runs out of it: frames one by one, then the
+        processor; it stays so, and the user is told."""
+        from ..engine.out_of_memory import with_less_memory
+
+        def attempt(model: Model, batch: int | None) -> Result:
+            self._batch = batch or self._batch
+            return act(model)
+
+        result, self.model = with_less_memory(attempt, self.model, self._cache, self.notice)
+        return result
 
 
 Engine = SplineEngine | NetworkEngine
+
+
+def _load(path: Path, device: str, notice: Callable[[str], None]) -> Model:
+    from ..engine.models import load_model
+    from ..engine.out_of_memory import free_memory, is_out_of_memory
+
+    try:
+        return load_model(path, device)
+    except Exception as error:
+        if device == "cpu" or not is_out_of_memory(error):
+            raise
+    notice("The device's memory is too small for the model; it runs on the processor.")
+    free_memory()
+    return load_model(path, "cpu")
+
+
+def _on_device(result: FrameResult | None, model: Model) -> FrameResult | None:
+    """An earlier result for a model that may have moved since."""
+    if result is None or result.low_logits.device == model.device:
+        return result
+    return replace(result, low_logits=result.low_logits.to(model.device))
 
 
 class _Results:

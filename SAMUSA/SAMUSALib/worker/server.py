@@ -13,10 +13,14 @@ import platform
 import sys
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from .. import __version__
 from ..errors import SamusaError
+from .cache_folder import CacheFolder
+from .engines import Room
 from .messages import (
     FINAL,
     AskStatus,
@@ -43,6 +47,7 @@ from .outbox import Outbox
 from .protocol import VERSION, BrokenStream, Decoder, Message, encode
 from .scheduler import COMPUTED, Job, Scheduler
 from .shared_frames import folder
+from .standard_streams import take_standard_streams
 from .workbench import Workbench, failure_of
 
 BEAT = 1.0  # seconds between heartbeats
@@ -53,13 +58,22 @@ log = logging.getLogger("samusa.worker")
 
 
 class Server:
-    """A worker on two descriptors. Arguments as of Workbench."""
+    """A worker on two descriptors. room, clip_bytes: as of Workbench. at_end: called before the
+    process exits."""
 
-    def __init__(self, incoming: int, outgoing: int, cache_bytes: int, clip_bytes: int):
+    def __init__(
+        self,
+        incoming: int,
+        outgoing: int,
+        room: Room,
+        clip_bytes: int,
+        at_end: Callable[[], None],
+    ):
         self._incoming = incoming
+        self._at_end = at_end
         self._parent = os.getppid()
         self._started = time.monotonic()
-        self._workbench = Workbench(cache_bytes, clip_bytes, self._notice)
+        self._workbench = Workbench(room, clip_bytes, self._notice)
         self._scheduler = Scheduler()
         self._changed = threading.Condition()  # guards the scheduler and the next four
         self._untidy = False
@@ -322,6 +336,7 @@ class Server:
         with self._leaving:
             self._outbox.finish(GRACE)
             self._stop_computing()
+            self._at_end()
             os._exit(status)
 
 
@@ -331,10 +346,13 @@ def _other_version(message: Message) -> bool:
     return message.header.get("request") == Hello.NAME and type(theirs) is int and theirs != VERSION
 
 
-def serve(cache_bytes: int, clip_bytes: int) -> NoReturn:
-    """Serve the client at the other end of standard input and output."""
-    from .standard_streams import take_standard_streams
-
+def serve(
+    cache_bytes: int, clip_bytes: int, folder: Path | None = None, disk_bytes: int = 0
+) -> NoReturn:
+    """Serve the client at the other end of standard input and output. folder: where embeddings go
+    that the memory does not hold. Raises CannotWrite for a folder that cannot be used, InvalidValue
+    for closed streams."""
+    own = None if folder is None else CacheFolder(folder)
     incoming, outgoing = take_standard_streams()
     logging.raiseExceptions = False
     logging.basicConfig(
@@ -344,4 +362,6 @@ def serve(cache_bytes: int, clip_bytes: int) -> NoReturn:
         datefmt="%H:%M:%S",
         force=True,
     )
-    Server(incoming, outgoing, cache_bytes, clip_bytes).run()
+    room = Room(cache_bytes, own and own.path, disk_bytes)
+    at_end = own.remove if own else lambda: None
+    Server(incoming, outgoing, room, clip_bytes, at_end).run()

@@ -6,6 +6,7 @@ click, a part of loading a model) and its final event last. Errors are for `fail
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ import numpy as np
 from ..errors import InvalidValue, SamusaError, UnknownModel, UnreadableFile, WrongCheckpoint
 from ..masks import EncodedMask
 from .clips import OpenClips, TooMuch, UnknownClip
-from .engines import Engine, NetworkEngine, SplineEngine, check_steps, find_intact
+from .engines import Engine, NetworkEngine, Room, SplineEngine, check_steps, find_intact
 from .messages import (
     Done,
     Embed,
@@ -37,14 +38,14 @@ class Workbench:
     """The loaded model and the open clips. For one thread, except `clips`, `engine` to be looked
     at, and nothing else.
 
-    cache_bytes: of embeddings. clip_bytes: of clips sent inline. notice: told, in a sentence, what
-    the user should know.
+    room: for embeddings. clip_bytes: of clips sent inline. notice: told, in a sentence, what the
+    user should know.
     """
 
-    def __init__(self, cache_bytes: int, clip_bytes: int, notice: Callable[[str], None]):
+    def __init__(self, room: Room, clip_bytes: int, notice: Callable[[str], None]):
         self.clips = OpenClips(clip_bytes)
         self.engine: Engine | None = None
-        self._cache_bytes = cache_bytes
+        self._room = room
         self._notice = notice
 
     def steps(self, request: Request) -> Iterator[Event | None]:
@@ -72,7 +73,7 @@ class Workbench:
             self.engine, note = SplineEngine(entry), ""
         else:
             yield None
-            engine = NetworkEngine(entry, request.device, self._cache_bytes, self._notice)
+            engine = NetworkEngine(entry, request.device, self._room, self._notice)
             yield None
             engine.warm_up()
             self.engine, note = engine, _device_note(request.device, engine.device)
@@ -116,12 +117,15 @@ class Workbench:
             segment.check(len(clip), clip.frame_size)
             for window in segment.windows_within(len(clip)):
                 opened.need(range(window.start, window.end + 1))
-        plan = (request.segments, len(clip), request.direction, locked, request.changed)
-        total, done, start = count_masks(*plan), 0, time.perf_counter()
-        results = engine.propagate(
-            opened, request.segments, request.direction, locked, request.changed
-        )
-        for done, result in enumerate(results, start=1):
+        how = (request.direction, locked, request.changed)
+        total = count_masks(request.segments, len(clip), *how)
+        results = engine.propagate(opened, request.segments, *how)
+        done, start = 0, time.perf_counter()
+        for result in results:
+            if result is None:
+                yield None
+                continue
+            done += 1
             yield FramePropagated(
                 result.segment,
                 result.frame,
@@ -180,7 +184,7 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, SamusaError):
         return Failure(_kind_of(error), _one_line(error))
     details = "".join(traceback.format_exception(error))[-50_000:]
-    if isinstance(error, MemoryError):
+    if _is_out_of_memory(error):
         message = "the memory of this computer does not suffice; close clips or take fewer frames"
         return Failure(FailureKind.OUT_OF_MEMORY, message, details)
     if isinstance(error, ImportError):
@@ -188,6 +192,14 @@ def failure_of(error: BaseException) -> Failure:
         return Failure(FailureKind.INTERNAL, message, details)
     message = f"unexpected error in the worker, {type(error).__name__}: {_one_line(error)[:300]}"
     return Failure(FailureKind.INTERNAL, message, details)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from ..engine.out_of_memory import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _kind_of(error: SamusaError) -> FailureKind:
