@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 
 from discs import disc_clip
+from SAMUSALib.clip import Clip, Geometry
 from SAMUSALib.prompts import FramePrompts, SegmentPrompts
 from SAMUSALib.worker import messages as m
 from SAMUSALib.worker import transport as transport_module
-from SAMUSALib.worker.client import Client, WorkerLost
+from SAMUSALib.worker.client import Client, Pending, WorkerLost
 from SAMUSALib.worker.command import LIBRARY, WorkerCommand
+from SAMUSALib.worker.session import Session
 from SAMUSALib.worker.transport import SubprocessTransport
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -159,12 +161,13 @@ def client(transport):
     return made
 
 
-def run_until(client, condition) -> None:
+def run_until(owner, condition, transport=None) -> None:
+    """owner: a client, or a session and its transport."""
     until = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < until, f"waited in vain\n{client.log}"
-        client._transport.pump(0.1)
-        client.tick()
+        assert time.monotonic() < until, f"waited in vain\n{owner.log}"
+        (transport or owner._transport).pump(0.1)
+        owner.tick()
 
 
 def answer_of(client, pending):
@@ -210,6 +213,39 @@ def test_a_click_on_the_remote_worker_equals_the_local_one(server, transport, cl
     overlap = (local & clip.masks[1]).sum() / (local | clip.masks[1]).sum()
     assert overlap > 0.8
     assert np.array_equal(local, remote)
+
+
+@pytest.mark.heavy
+def test_a_session_goes_on_after_its_line_was_cut_in_a_propagation(server, transport, tmp_path):
+    python = f"PYTHONPATH={LIBRARY}", sys.executable
+    command = server.command(server.program("env", *python, "-m", "SAMUSALib.cli"))
+    session = Session(transport, command, "samusa-small", tmp_path, device="cpu")
+    frames = disc_clip(frames=8).frames
+    clip = session.open_clip(Clip(frames, Geometry.for_cine(*frames.shape), "discs"))
+    clip.set_segment("s", "disc")
+    clip.set_steps("s", 0, [CLICK])
+
+    def propagate(seen: dict) -> Pending:
+        asked = clip.propagate(["s"])
+        asked.on_frame(lambda event: seen.update({event.frame: event.mask.decode()}))
+        return asked
+
+    first, second = {}, {}
+    asked = propagate(first)
+    run_until(session, lambda: len(first) >= 3, transport)
+    server.send_lines(signal.SIGKILL)
+    run_until(session, lambda: asked.done, transport)
+    with pytest.raises(WorkerLost, match="The connection to .* was lost"):
+        asked.result()
+    assert 3 <= len(first) < 8
+    asked = propagate(second)
+    run_until(session, lambda: asked.done, transport)
+    assert asked.result().frames == 8
+    assert sorted(second) == list(range(8))
+    for frame, mask in first.items():
+        assert np.array_equal(mask, second[frame])
+    session.stop()
+    run_until(session, lambda: not session.running, transport)
 
 
 def test_a_whole_clip_arrives_as_it_was(server, client):
