@@ -51,8 +51,15 @@ class EncodedMask:
     def decode(self) -> np.ndarray:
         """(H, W) bool. Raises InvalidValue if the data is damaged."""
         mask = np.zeros(self.shape, dtype=bool)
-        if self.box is None:
-            return mask
+        if self.box is not None:
+            x0, y0, x1, y1 = self.box
+            bits = self.decode_box()
+            mask[y0 : y1 + 1, x0 : x1 + 1] = bits
+        return mask
+
+    def decode_box(self) -> np.ndarray:
+        """(h, w) bool: what lies inside the box of a mask that is not empty. Raises InvalidValue
+        if the data is damaged."""
         x0, y0, x1, y1 = self.box
         height, width = y1 - y0 + 1, x1 - x0 + 1
         fits = 0 <= x0 <= x1 < self.shape[1] and 0 <= y0 <= y1 < self.shape[0]
@@ -64,8 +71,7 @@ class EncodedMask:
         if not fits or len(bits) != expected:
             raise InvalidValue(f"encoded mask of {self.shape} is damaged")
         unpacked = np.unpackbits(np.frombuffer(bits, np.uint8), count=height * width)
-        mask[y0 : y1 + 1, x0 : x1 + 1] = unpacked.reshape(height, width)
-        return mask
+        return unpacked.reshape(height, width).astype(bool)
 
     @property
     def is_empty(self) -> bool:

@@ -1,9 +1,8 @@
 """Voxels of a segment in a segmentation node, read and written on the grid of a source image.
 
 Labelmaps are cropped, may be shared by segments that do not overlap, and may number the same
-voxels in another order than the source. Everything is written through Slicer's own logic, which
-keeps all that consistent: labelmaps grow, shrink and separate, other representations follow,
-observers hear of it.
+voxels in another order than the source. Slices are written in place: Slicer's own logic gives the
+same voxels, but copies and filters whole labelmaps for each slice (docs/adr/0020).
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ import numpy as np
 from vtk.util.numpy_support import numpy_to_vtk
 
 from ..errors import InvalidValue, SceneChanged
+from ..masks import EncodedMask
 from . import mrml
 from .grids import GridMap
 
 LABELMAP = "Binary labelmap"
 REFERENCE_GEOMETRY = "Reference image geometry"
-# Modifiers are made of at most so many voxels, so that a long volume takes little memory.
-_BLOCK = 2**24
+_MARGIN = 8  # pixels that a growing labelmap of a volume gets beyond what is needed
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +51,11 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class SliceChange:
-    """Pixels of one slice that a segment gets and loses, each (H, W) bool."""
+    """Pixels of one slice that a segment gets and loses."""
 
     slice: int
-    added: np.ndarray
-    removed: np.ndarray
+    added: EncodedMask
+    removed: EncodedMask
 
 
 def has_segment(segmentation, segment: str) -> bool:
@@ -79,27 +78,13 @@ def read_slice(node, segment: str, grid: Grid, index: int) -> np.ndarray:
     """(H, W) bool: one slice of a segment; empty where the node has no such segment."""
     mask = np.zeros(grid.frame_size, dtype=bool)
     segmentation = node.GetSegmentation()
-    if not has_segment(segmentation, segment):
-        return mask
-    labelmap = segmentation.GetSegment(segment).GetRepresentation(LABELMAP)
-    if _is_empty(labelmap):
-        return mask
-    grid_map = _grid_map(node, segment, grid)
-    low, high = np.zeros(3, int), np.array(grid.shape) - 1
-    low[grid.axis] = high[grid.axis] = index
-    low, high = grid_map.box(low, high)
-    extent = np.array(labelmap.GetExtent()).reshape(3, 2)
-    low, high = np.maximum(low, extent[:, 0]), np.minimum(high, extent[:, 1])
-    if (low > high).any():
-        return mask
-    inside = tuple(slice(a - e, b - e + 1) for a, b, e in zip(low, high, extent[:, 0], strict=True))
-    values = mrml.image_array(labelmap)[inside]
-    to_source = grid_map.inverse
-    block = to_source.block(values == segmentation.GetSegment(segment).GetLabelValue())
-    first, _ = to_source.box(low, high)
-    x, y = (int(first[axis]) for axis in range(3) if axis != grid.axis)
-    (plane,) = grid.planes(block)
-    mask[y : y + plane.shape[0], x : x + plane.shape[1]] = plane
+    if has_segment(segmentation, segment):
+        found = segmentation.GetSegment(segment)
+        labelmap = found.GetRepresentation(LABELMAP)
+        plane = _plane(labelmap, _grid_map(node, segment, grid), grid, index)
+        if plane is not None:
+            y, x, values = plane
+            mask[y : y + values.shape[0], x : x + values.shape[1]] = values == found.GetLabelValue()
     return mask
 
 
@@ -114,70 +99,135 @@ def change_slices(node, grid: Grid, changes: Mapping[str, list[SliceChange]]) ->
         if not has_segment(segmentation, segment):
             raise SceneChanged(f"segment {segment!r} is no longer in {node.GetName()!r}")
         _grid_map(node, segment, grid)
+    others = _other_representations(segmentation)
     with mrml.modified_once(node):
-        # What is lost goes first: a voxel that changes hands is then free, and its labelmap
-        # need not be separated.
-        for kind in ("removed", "added"):
-            for segment, slices in changes.items():
-                for part in _parts(slices, kind, grid):
-                    _merge(node, segment, grid, *part, kind)
+        # What is lost goes first: a voxel that changes hands is then free, and its labelmap need
+        # not be separated.
+        for segment, slices in changes.items():
+            _take(node, segment, grid, slices)
+        for segment, slices in changes.items():
+            _give(node, segment, grid, slices)
+        for segment in changes:
+            labelmap = segmentation.GetSegment(segment).GetRepresentation(LABELMAP)
+            if not _is_empty(labelmap):
+                labelmap.GetPointData().GetScalars().Modified()
+                labelmap.Modified()
+            segmentation.InvokeEvent(segmentation.SourceRepresentationModified, segment)
+            segmentation.InvokeEvent(segmentation.RepresentationModified, segment)
+        for name in others:
+            segmentation.CreateRepresentation(name, True)
 
 
-def _parts(slices: list[SliceChange], kind: str, grid: Grid):
-    """(low voxel (3,), (i, j, k) bool) blocks around what changes, of bounded size."""
-    slices = sorted((c for c in slices if getattr(c, kind).any()), key=lambda c: c.slice)
-    while slices:
-        first = slices[0].slice
-        union = np.zeros(grid.frame_size, dtype=bool)
-        taken = []
-        for change in slices:
-            wider = union | getattr(change, kind)
-            rows, columns = np.flatnonzero(wider.any(axis=1)), np.flatnonzero(wider.any(axis=0))
-            area = (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
-            if taken and area * (change.slice - first + 1) > _BLOCK:
-                break
-            union, top, left = wider, rows, columns
-            taken.append(change)
-        y, x = slice(top[0], top[-1] + 1), slice(left[0], left[-1] + 1)
-        planes = np.zeros(
-            (taken[-1].slice - first + 1, top[-1] - top[0] + 1, left[-1] - left[0] + 1), bool
-        )
-        for change in taken:
-            planes[change.slice - first] = getattr(change, kind)[y, x]
-        low = np.zeros(3, int)
-        low[grid.axis] = first
-        low[[axis for axis in range(3) if axis != grid.axis]] = left[0], top[0]
-        yield low, grid.block(planes)
-        slices = slices[len(taken) :]
+def _other_representations(segmentation) -> list[str]:
+    """What is shown beside labelmaps, such as closed surfaces; all segments have the same."""
+    names: list[str] = []
+    if segmentation.GetNumberOfSegments():
+        segmentation.GetNthSegment(0).GetContainedRepresentationNames(names)
+    return [name for name in names if name != LABELMAP]
 
 
-def _merge(node, segment: str, grid: Grid, low, block: np.ndarray, kind: str) -> None:
-    """Add a block of voxels to a segment, or take it away."""
+def _plane(labelmap, grid_map: GridMap, grid: Grid, index: int, box=None):
+    """(y, x, values) of a slice, or of a box (x0, y0, x1, y1) in it, as far as the labelmap
+    reaches: first row and column, (h, w) view that can be written to. None: it does not."""
+    if _is_empty(labelmap):
+        return None
+    x_axis, y_axis = (axis for axis in range(3) if axis != grid.axis)
+    first, last = np.zeros(3, int), np.array(grid.shape) - 1
+    first[grid.axis] = last[grid.axis] = index
+    if box is not None:
+        first[x_axis], first[y_axis], last[x_axis], last[y_axis] = box
+    extent = np.array(labelmap.GetExtent()).reshape(3, 2)
+    low, high = grid_map.box(first, last)
+    low, high = np.maximum(low, extent[:, 0]), np.minimum(high, extent[:, 1])
+    if (low > high).any():
+        return None
+    start, stop = low - extent[:, 0], high - extent[:, 0] + 1
+    block = mrml.image_array(labelmap)[start[0] : stop[0], start[1] : stop[1], start[2] : stop[2]]
+    to_source = grid_map.inverse
+    low, _ = to_source.box(low, high)
+    return int(low[y_axis]), int(low[x_axis]), grid.planes(to_source.block(block))[0]
+
+
+def _inside(labelmap, grid_map: GridMap, grid: Grid, index: int, mask: EncodedMask):
+    """(values, bits), (h, w) each: the labelmap where a mask may be set, and whether it is."""
+    plane = None if mask.is_empty else _plane(labelmap, grid_map, grid, index, mask.box)
+    if plane is None:
+        return np.zeros((0, 0), np.uint8), np.zeros((0, 0), bool)
+    y, x, values = plane
+    y, x = y - mask.box[1], x - mask.box[0]
+    return values, mask.decode_box()[y : y + values.shape[0], x : x + values.shape[1]]
+
+
+def _take(node, segment: str, grid: Grid, slices: list[SliceChange]) -> None:
+    """Take voxels away from a segment."""
+    found = node.GetSegmentation().GetSegment(segment)
+    labelmap, label = found.GetRepresentation(LABELMAP), found.GetLabelValue()
+    grid_map = _grid_map(node, segment, grid)
+    for change in slices:
+        values, bits = _inside(labelmap, grid_map, grid, change.slice, change.removed)
+        values[bits & (values == label)] = 0
+
+
+def _give(node, segment: str, grid: Grid, slices: list[SliceChange]) -> None:
+    """Give voxels to a segment. Where others of its labelmap have some of them, it gets a
+    labelmap of its own."""
+    slices = [change for change in slices if not change.added.is_empty]
+    if not slices:
+        return
+    segmentation = node.GetSegmentation()
+    found = segmentation.GetSegment(segment)
+    labelmap, label = found.GetRepresentation(LABELMAP), found.GetLabelValue()
+    grid_map = _grid_map(node, segment, grid)
+    for change in slices:
+        values, bits = _inside(labelmap, grid_map, grid, change.slice, change.added)
+        if (bits & (values != 0) & (values != label)).any():
+            segmentation.SeparateSegmentLabelmap(segment)
+            _give(node, segment, grid, slices)
+            return
+    _reach(labelmap, label, grid_map, grid, slices, _reference(segmentation, grid))
+    for change in slices:
+        values, bits = _inside(labelmap, grid_map, grid, change.slice, change.added)
+        values[bits] = label
+
+
+def _reach(labelmap, label: int, grid_map: GridMap, grid: Grid, slices, reference) -> None:
+    """Make a labelmap large enough for what is to be added.
+
+    In a volume it grows by more than that: slices come one after the other, and each growth
+    copies it whole.
+    """
     import slicer
 
-    logic = slicer.vtkSlicerSegmentationsModuleLogic
-    segmentation = node.GetSegmentation()
-    grid_map = _grid_map(node, segment, grid)
-    low, high = grid_map.box(low, low + np.array(block.shape) - 1)
-    values = grid_map.block(block if kind == "added" else ~block)
-    modifier = slicer.vtkOrientedImageData()
-    extent = [int(v) for ends in zip(low, high, strict=True) for v in ends]
-    modifier.SetExtent(extent)
-    flat = values.transpose(2, 1, 0).astype(np.uint8).ravel()
-    modifier.GetPointData().SetScalars(numpy_to_vtk(flat, deep=True))
-    labelmap = segmentation.GetSegment(segment).GetRepresentation(LABELMAP)
+    x_axis, y_axis = (axis for axis in range(3) if axis != grid.axis)
+    ends = np.array([change.added.box for change in slices])
+    low, high = np.zeros(3, int), np.zeros(3, int)
+    low[[x_axis, y_axis]], high[[x_axis, y_axis]] = ends[:, :2].min(axis=0), ends[:, 2:].max(axis=0)
+    low[grid.axis] = min(change.slice for change in slices)
+    high[grid.axis] = max(change.slice for change in slices)
     if _is_empty(labelmap):
-        modifier.SetImageToWorldMatrix(mrml.to_matrix(_reference(segmentation, grid)))
+        labelmap.SetImageToWorldMatrix(mrml.to_matrix(reference))
+        old, before = None, None
     else:
-        modifier.SetOrigin(labelmap.GetOrigin())
-        modifier.SetSpacing(labelmap.GetSpacing())
-        modifier.CopyDirections(labelmap)
-    mode = logic.MODE_MERGE_MASK if kind == "added" else logic.MODE_MERGE_MIN
-    if not logic.SetBinaryLabelmapToSegment(modifier, node, segment, mode, extent, False, []):
-        raise SceneChanged(
-            f"Slicer could not write segment {segment!r} of {node.GetName()!r}; "
-            "its error log says why"
-        )
+        before = np.array(labelmap.GetExtent()).reshape(3, 2)
+        had_low, had_high = grid_map.inverse.box(before[:, 0], before[:, 1])
+        if (low >= had_low).all() and (high <= had_high).all():
+            slicer.vtkOrientedImageDataResample.CastImageForValue(labelmap, label)
+            return
+        old = mrml.image_array(labelmap)
+        if grid.shape[grid.axis] > 1:
+            more = np.full(3, _MARGIN)
+            more[grid.axis] = had_high[grid.axis] - had_low[grid.axis] + 1
+            low, high = low - more * (low < had_low), high + more * (high > had_high)
+            low, high = np.maximum(low, 0), np.minimum(high, np.array(grid.shape) - 1)
+        low, high = np.minimum(low, had_low), np.maximum(high, had_high)
+    first, last = grid_map.box(low, high)
+    voxels = np.zeros((last - first + 1)[::-1], np.uint8 if old is None else old.dtype)
+    if old is not None:
+        start, stop = before[:, 0] - first, before[:, 1] - first + 1
+        voxels.T[start[0] : stop[0], start[1] : stop[1], start[2] : stop[2]] = old
+    labelmap.SetExtent([int(v) for pair in zip(first, last, strict=True) for v in pair])
+    labelmap.GetPointData().SetScalars(numpy_to_vtk(voxels.ravel(), deep=True))
+    slicer.vtkOrientedImageDataResample.CastImageForValue(labelmap, label)
 
 
 def _is_empty(labelmap) -> bool:

@@ -175,9 +175,10 @@ class ClipMasks:
                 self._add_missing(node, segment)
             if node not in by_node:
                 check_editable(node, grid)
-            now = read_slice(node, segment, grid, index)
-            then = delta.revert(now) if back else delta.apply(now)
-            change = SliceChange(index, then & ~now, now & ~then)
+            added, removed = delta.added, delta.removed
+            change = (
+                SliceChange(index, removed, added) if back else SliceChange(index, added, removed)
+            )
             by_node.setdefault(node, (grid, {}))[1].setdefault(segment, []).append(change)
             frames.add(frame)
         with mrml.modified_once(self.shown_node):
