@@ -335,6 +335,20 @@ def test_what_makes_no_sense_is_refused_and_the_worker_goes_on(serving):
     assert isinstance(serving.do(click()), m.FrameSegmented)
 
 
+def test_too_many_waiting_requests_are_refused_and_the_first_ones_kept(serving):
+    number, _ = begun(serving, propagation())
+    first = serving.number + 1
+    asked = range(first, first + 1003)
+    serving.number += len(asked)
+    requests = (m.request_message(n, m.Embed("clip", (1,))) for n in asked)
+    serving.write(b"".join(encode(request) for request in requests))
+    refused = serving.finals(asked[-1])[asked[-1]]
+    assert refused.kind is FailureKind.BAD_REQUEST and "wait already" in refused.message
+    serving.ask(m.Cancel(number))
+    assert serving.finals(asked[0])[asked[0]] == m.Done()
+    serving.all_of(asked[990])
+
+
 def test_before_hello_nothing_is_done():
     worker = Worker()
     assert worker.do(m.LoadModel("samusa-small")).kind is FailureKind.BAD_REQUEST

@@ -254,6 +254,10 @@ def test_prefetch_without_extent_serves_a_first_click(bench, monkeypatch):
     assert len(computed) == 1
 
 
+def test_prefetch_around_a_single_pixel_is_no_fault(bench):
+    assert done(bench, m.Embed("c", (1,), (30.0, 20.0, 30.0, 20.0))) == [m.Done()]
+
+
 def test_prefetch_takes_one_frame_a_step(bench):
     assert list(bench.steps(m.Embed("c", (0, 1, 2)))) == [None, None, None, m.Done()]
 

@@ -250,7 +250,7 @@ class NetworkEngine:
 
         def act(index: int, model: Model) -> View:
             segmenter = self._segmenter(model, aspect)
-            view = segmenter.choose_view(FramePrompts(box=extent), clip.frame_size)
+            view = segmenter.view_of(extent, clip.frame_size)
             with torch.inference_mode():
                 segmenter.embed(clip.frames[index], view, (opened.key, index))
             return view

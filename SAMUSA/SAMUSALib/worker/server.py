@@ -53,6 +53,7 @@ from .workbench import Workbench, failure_of
 BEAT = 1.0  # seconds between heartbeats
 GRACE = 2.0  # seconds that the work in hand gets to come to an end
 PIECE = 256 * 1024  # bytes read at once
+MOST_WAITING = 1000  # requests; a client that asks faster than it is served fills the memory
 
 log = logging.getLogger("samusa.worker")
 
@@ -171,8 +172,12 @@ class Server:
 
     def _queue(self, number: int, request: Request) -> None:
         with self._changed:
-            superseded = self._scheduler.add(number, request)
+            full = self._scheduler.waiting >= MOST_WAITING
+            superseded = [] if full else self._scheduler.add(number, request)
             self._changed.notify()
+        if full:
+            text = f"{MOST_WAITING} requests wait already; cancel some, or wait for them"
+            self._fail(number, FailureKind.BAD_REQUEST, text)
         self._end_jobs(superseded, FailureKind.SUPERSEDED)
 
     def _answer(self, number: int, request: Request) -> None:
