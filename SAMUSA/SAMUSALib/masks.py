@@ -100,6 +100,17 @@ class MaskDelta:
     def is_empty(self) -> bool:
         return self.added.is_empty and self.removed.is_empty
 
+    def then(self, later: MaskDelta) -> MaskDelta:
+        """This change and a later one as one."""
+        added, removed = self.added.decode(), self.removed.decode()
+        more, less = later.added.decode(), later.removed.decode()
+        if added.shape != more.shape:
+            raise InvalidValue(f"changes of masks of {added.shape} and {more.shape} are no pair")
+        return MaskDelta(
+            EncodedMask.encode((added & ~less) | (more & ~removed)),
+            EncodedMask.encode((removed & ~more) | (less & ~added)),
+        )
+
     def apply(self, mask: np.ndarray) -> np.ndarray:
         """Before -> after, (H, W) bool."""
         return self._swap(mask, self.added, self.removed)

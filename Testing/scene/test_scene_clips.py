@@ -1,5 +1,8 @@
 """Volumes and sequences in a scene become clips, wherever they lie and whatever they hold."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -241,3 +244,14 @@ def test_a_clip_whose_node_is_deleted_says_so(working):
     working.scene.Clear(True)
     with pytest.raises(SceneChanged, match="sequence 'Cine'"):
         cine.frame(1)
+
+
+def test_importing_the_room_needs_nothing_but_numpy_and_vtk():
+    code = (
+        "import sys; before = set(sys.modules)\n"
+        "from SAMUSALib.scene import clip_source, points, segments, state, undo\n"
+        "tops = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*sorted(tops - set(sys.stdlib_module_names)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(run.stdout.split()) <= {"SAMUSALib", "numpy", "vtk", "vtkmodules"}

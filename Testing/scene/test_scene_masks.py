@@ -75,10 +75,10 @@ def test_masks_lie_on_exactly_the_voxels_of_200_volumes(working):
         working.scene.Clear(True)
 
 
-def test_masks_lie_on_exactly_the_voxels_of_100_sequences(working):
+def test_masks_lie_on_exactly_the_voxels_of_200_sequences(working):
     rng = np.random.default_rng(1)
-    for n in range(100):
-        count, shape = int(rng.integers(1, 5)), [int(v) for v in rng.integers(2, 14, 3)]
+    for n in range(200):
+        count, shape = int(rng.integers(1, 4)), [int(v) for v in rng.integers(2, 14, 3)]
         axis = 2 if n % 4 else int(rng.integers(3))
         shape[axis] = 1
         values = [repr(float(v)) for v in np.cumsum(rng.uniform(0.01, 2, count))]

@@ -23,6 +23,15 @@ class Step:
     deltas: Deltas = field(default_factory=dict)
     marks: Marks = field(default_factory=dict)
 
+    def add(self, deltas: Deltas, marks: Marks | None = None) -> None:
+        """Add a part of the step. What changed before in this step, such as a segment that
+        another one has overwritten, becomes one change with it."""
+        for place, delta in deltas.items():
+            earlier = self.deltas.get(place)
+            self.deltas[place] = delta if earlier is None else earlier.then(delta)
+        for place, (before, after) in (marks or {}).items():
+            self.marks[place] = (self.marks.get(place, (before, after))[0], after)
+
     @property
     def is_empty(self) -> bool:
         return not self.deltas and all(before == after for before, after in self.marks.values())
