@@ -171,7 +171,8 @@ def _propagated_logits(model, clip, segment) -> dict[int, np.ndarray]:
 
     propagation.frame_logits = keeping
     try:
-        order = [r.frame for r in propagate(model, clip, [segment]) if r.state == "propagated"]
+        results = propagate(model, clip, [segment], threads=1)  # logits come in their order
+        order = [r.frame for r in results if r.state == "propagated"]
     finally:
         propagation.frame_logits = original
     return dict(zip(order, kept, strict=True))
