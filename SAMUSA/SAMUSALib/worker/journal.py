@@ -171,7 +171,7 @@ class Journal:
     def close(self, remove: bool = False) -> None:
         """End: what is written is made durable, and others may open it. remove: the work is safe
         elsewhere; a journal without a segment is removed in any case. Raises CannotWrite if
-        something could not be written; it is closed all the same."""
+        something could not be written or removed; it is closed all the same."""
         if self._lock is None:
             return
         remove = remove or not self.work.segments
@@ -179,14 +179,18 @@ class Journal:
             self._next_try = self._next_sync = -np.inf
             self._write()
         self._close_handle()
-        trouble = None if remove else self.trouble
-        if remove:
-            with contextlib.suppress(FileNotFoundError):
-                self.path.unlink()
-        self._lock.release()
-        self._lock = None
-        if trouble is not None:
-            raise trouble
+        lock, self._lock = self._lock, None
+        try:
+            if remove:
+                self.path.unlink(missing_ok=True)
+            elif self.trouble is not None:
+                raise self.trouble
+        except CannotWrite:
+            raise
+        except OSError as error:
+            raise CannotWrite(f"{self.path} could not be removed: {reason_of(error)}") from error
+        finally:
+            lock.release()
 
     # What is written ----------------------------------------------------------------------
 
@@ -264,10 +268,10 @@ class Journal:
         try:
             with made_folder(self.path.parent), atomic_write(self.path) as temporary:
                 temporary.write_bytes(data)
-            _sync_folder(self.path.parent)
             self._size = len(data)
             self._waiting.clear()
             self._rewrite = self._unsynced = False
+            _sync_folder(self.path.parent)
         finally:
             self._open()
 
@@ -302,14 +306,16 @@ def _set_aside(path: Path, start: int) -> Path:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable; Windows does so by itself."""
+    """Make the names in a folder durable. Windows does so by itself, and some file systems of
+    networks know no way to ask for it."""
     if os.name == "nt":
         return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 # All of them ----------------------------------------------------------------------------------
