@@ -18,6 +18,7 @@ from ..measurements import change_between, pixel_area
 from .frames import LPS_TO_RAS
 from .itk_file import check_nifti_size, itk_reason
 from .nrrd_file import nrrd_steps, nrrd_vector
+from .write_frames import frame_name, save_png
 
 CSV_COLUMNS = (
     "frame", "time_s", "segment", "state", "confidence", "area_px", "area_mm2", "change",
@@ -138,19 +139,13 @@ def write_overlays(folder: str | os.PathLike, clip: Clip, annotation: Annotation
 
     Returns the paths. All files appear together at the end, or none. Raises CannotWrite.
     """
-    from PIL import Image
-
     _check_same_clip(clip, annotation)
-    digits = max(4, len(str(len(clip) - 1)))
     written = []
     with made_folder(folder) as folder, ExitStack() as files:
         for index in range(len(clip)):
-            target = folder / f"frame_{index:0{digits}d}.png"
+            target = folder / frame_name(index, len(clip))
             temporary = files.enter_context(atomic_write(target))
-            with open(temporary, "wb") as file:
-                Image.fromarray(draw_overlay(clip, annotation, index)).save(
-                    file, "PNG", compress_level=3
-                )
+            save_png(temporary, draw_overlay(clip, annotation, index))
             written.append(target)
     return written
 
