@@ -6,6 +6,7 @@ integers. IJK are the voxel indices of the source volume, RAS are millimetres in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -153,11 +154,49 @@ class Geometry:
         return voxels.transpose(*order, *range(3, voxels.ndim))
 
 
+class FrameReader:
+    """Frames that lie elsewhere and are read when they are asked for; nothing is kept.
+
+    It reads like a uint8 array of `shape`, (T, H, W) or (T, H, W, 3): reader[t], reader[t0:t1],
+    reader[t, rows]. read(t, rows): rows of frame t, of any index that an array takes; what it
+    raises comes out of the reading.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, shape: tuple[int, ...], read: Callable[[int, slice], np.ndarray]):
+        self.shape = tuple(int(n) for n in shape)
+        self._read = read
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key) -> np.ndarray:
+        if isinstance(key, tuple):
+            return self._read(int(key[0]), key[1])
+        if isinstance(key, slice):
+            frames = [self[index] for index in range(*key.indices(len(self)))]
+            return np.stack(frames) if frames else np.empty((0, *self.shape[1:]), np.uint8)
+        return self._read(int(key), slice(None))
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        frames = self[:]
+        return frames if dtype is None else frames.astype(dtype)
+
+
 @dataclass(frozen=True, eq=False)
 class Clip:
     """Ordered 8-bit frames of one acquisition.
 
-    frames: uint8, (T, H, W) grey or (T, H, W, 3) RGB.
+    frames: uint8, (T, H, W) grey or (T, H, W, 3) RGB; an array, or a FrameReader.
     geometry: where the pixels are; its frame shape must equal the frames'.
     name: shown to the user. times: seconds from the first frame, (T,), or None.
     intensity_rule: how the source's values became 8 bits, in words ("" if they were).
@@ -171,7 +210,8 @@ class Clip:
     source: str = field(default="")
 
     def __post_init__(self):
-        frames = np.asarray(self.frames)
+        lazy = isinstance(self.frames, FrameReader)
+        frames = self.frames if lazy else np.asarray(self.frames)
         if frames.dtype != np.uint8:
             raise InvalidValue(f"frames are {frames.dtype}; 8-bit frames are needed (see to_8bit)")
         if frames.ndim not in (3, 4) or (frames.ndim == 4 and frames.shape[3] != 3):

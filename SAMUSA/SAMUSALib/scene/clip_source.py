@@ -13,7 +13,15 @@ from collections.abc import Iterator
 import numpy as np
 import vtk
 
-from ..clip import Clip, Geometry, display_window, robust_window, sample_step, stretch
+from ..clip import (
+    Clip,
+    FrameReader,
+    Geometry,
+    display_window,
+    robust_window,
+    sample_step,
+    stretch,
+)
 from ..errors import InvalidValue, SceneChanged
 from ..io.frames import drop_alpha, is_grey
 from . import mrml
@@ -115,12 +123,12 @@ class ClipSource:
             self._rule = robust_window(np.concatenate(sampled))
         self._in_colour = in_colour
 
-    def frame(self, frame: int) -> np.ndarray:
-        """(H, W) or (H, W, 3) uint8; one kind for all frames of a clip."""
+    def frame(self, frame: int, rows=slice(None)) -> np.ndarray:
+        """(H, W) or (H, W, 3) uint8; one kind for all frames of a clip. rows: only these."""
         if self._rule is None:
             for _ in self.survey():
                 pass
-        values = drop_alpha(self.values(frame))
+        values = drop_alpha(self.values(frame)[rows])
         if values.ndim == 3 and not self._in_colour:
             values = values[..., 0]
         low, high, rule = self._rule
@@ -135,6 +143,17 @@ class ClipSource:
         """All frames in memory. For a long cine ask frame by frame instead."""
         frames = np.stack([self.frame(index) for index in range(len(self))])
         return Clip(frames, self.geometry, self.name, self.times, self.intensity_rule)
+
+    def linked_clip(self) -> Clip:
+        """A clip without pixels of its own: its frames are read here when they are asked for.
+        To be called after `survey`. Reading raises SceneChanged where the node was deleted."""
+        if self._rule is None:
+            raise RuntimeError("survey first: the kind of the frames is not known yet")
+        shape = (len(self), *self.frame_size, *((3,) if self._in_colour else ()))
+        storage = self.node.GetStorageNode()
+        source = (storage.GetFileName() if storage is not None else None) or ""
+        frames = FrameReader(shape, self.frame)
+        return Clip(frames, self.geometry, self.name, self.times, self.intensity_rule, source)
 
     def check_frame(self, frame: int) -> int:
         """The frame, or InvalidValue where there is no such."""

@@ -79,10 +79,15 @@ class ClipMasks:
             segmentation = node.GetSegmentation()
             for segment_id in segmentation.GetSegmentIDs():
                 if segment_id not in found:
-                    segment = segmentation.GetSegment(segment_id)
-                    color = tuple(int(round(255 * value)) for value in segment.GetColor())
-                    found[segment_id] = SegmentInfo(segment_id, segment.GetName() or "", color)
+                    found[segment_id] = _info(segmentation, segment_id)
         return list(found.values())
+
+    def segment(self, segment: str) -> SegmentInfo:
+        """One segment's name and colour as they are now. Raises SceneChanged."""
+        for node in self._nodes():
+            if has_segment(node.GetSegmentation(), segment):
+                return _info(node.GetSegmentation(), segment)
+        raise self._gone(segment)
 
     def has_segment(self, segment: str) -> bool:
         return any(has_segment(node.GetSegmentation(), segment) for node in self._nodes())
@@ -200,10 +205,13 @@ class ClipMasks:
 
     def _require(self, segment: str) -> None:
         if not self.has_segment(segment):
-            raise SceneChanged(
-                f"the segment {segment!r} is no longer in {self.stored_node.GetName()!r}; "
-                "choose another one or add it again"
-            )
+            raise self._gone(segment)
+
+    def _gone(self, segment: str) -> SceneChanged:
+        return SceneChanged(
+            f"the segment {segment!r} is no longer in {self.stored_node.GetName()!r}; "
+            "choose another one or add it again"
+        )
 
     def _add_missing(self, node, segment: str) -> None:
         """Add an empty segment to a node like the one of this ID on other frames."""
@@ -424,6 +432,12 @@ def _is_blank(segmentation) -> bool:
         if labelmap is not None and labelmap.GetNumberOfPoints() > 0:
             return False
     return True
+
+
+def _info(segmentation, segment_id: str) -> SegmentInfo:
+    segment = segmentation.GetSegment(segment_id)
+    color = tuple(int(round(255 * value)) for value in segment.GetColor())
+    return SegmentInfo(segment_id, segment.GetName() or "", color)
 
 
 def _add_like(segmentation, model, segment: str) -> None:

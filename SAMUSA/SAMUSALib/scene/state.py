@@ -25,7 +25,7 @@ from ..annotation import FrameState
 from ..errors import InvalidValue
 from ..masks import EncodedMask
 from ..prompt_form import known, need, numbers, placed, read_segment, segment_form
-from ..prompts import SegmentPrompts
+from ..prompts import FramePrompts, SegmentPrompts
 from . import mrml
 from .clip_source import ClipSource, nodes_of_class
 from .segments import ClipMasks
@@ -93,6 +93,21 @@ class SceneState:
             frame_prompts.check(size)
         marks = self._segments[segment].marks if segment in self._segments else {}
         self._keep(segment, _Segment(prompts, marks))
+
+    def set_frame_prompts(
+        self, segment: str, frame: int, prompts: FramePrompts | None
+    ) -> dict[tuple[str, int], tuple[FramePrompts | None, FramePrompts | None]]:
+        """Replace the prompts on one frame, None or empty ones take them away; returns what was
+        before and after, for undo. Raises InvalidValue where they do not fit."""
+        known_ = self.prompts(segment) or SegmentPrompts(segment)
+        frames = dict(known_.frames)
+        before = frames.pop(frame, None)
+        after = None if prompts is None or prompts.is_empty else prompts
+        if after is not None:
+            frames[frame] = after
+        if before is not None or after is not None:
+            self.set_prompts(segment, replace(known_, frames=frames))
+        return {(segment, frame): (before, after)}
 
     def mark(self, segment: str, frame: int) -> FrameMark | None:
         """None: nothing was ever computed or drawn there."""

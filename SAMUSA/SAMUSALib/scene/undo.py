@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from ..prompts import FramePrompts
 from .segments import ClipMasks, Deltas
 from .state import FrameMark, SceneState
 
 Marks = dict[tuple[str, int], tuple[FrameMark | None, FrameMark | None]]
+Prompts = dict[tuple[str, int], tuple[FramePrompts | None, FramePrompts | None]]
 
 
 @dataclass
@@ -16,14 +18,18 @@ class Step:
     """One thing that the user undoes at once: an accepted click, a whole propagation.
 
     name: shown in the menu. deltas: as `ClipMasks.write` returns them. marks: (segment ID, frame)
-    -> what `SceneState` said before and after; None where the frame had no mark.
+    -> what `SceneState` said before and after; None where the frame had no mark. prompts: the same
+    for the prompts of frames.
     """
 
     name: str
     deltas: Deltas = field(default_factory=dict)
     marks: Marks = field(default_factory=dict)
+    prompts: Prompts = field(default_factory=dict)
 
-    def add(self, deltas: Deltas, marks: Marks | None = None) -> None:
+    def add(
+        self, deltas: Deltas, marks: Marks | None = None, prompts: Prompts | None = None
+    ) -> None:
         """Add a part of the step. What changed before in this step, such as a segment that
         another one has overwritten, becomes one change with it."""
         for place, delta in deltas.items():
@@ -31,16 +37,24 @@ class Step:
             self.deltas[place] = delta if earlier is None else earlier.then(delta)
         for place, (before, after) in (marks or {}).items():
             self.marks[place] = (self.marks.get(place, (before, after))[0], after)
+        for place, (before, after) in (prompts or {}).items():
+            self.prompts[place] = (self.prompts.get(place, (before, after))[0], after)
 
     @property
     def is_empty(self) -> bool:
-        return not self.deltas and all(before == after for before, after in self.marks.values())
+        told = [*self.marks.values(), *self.prompts.values()]
+        return not self.deltas and all(before == after for before, after in told)
+
+    @property
+    def places(self) -> set[tuple[str, int]]:
+        """(segment ID, frame) of everything that the step changes."""
+        return {*self.deltas, *self.marks, *self.prompts}
 
     @property
     def size(self) -> int:
         """Bytes of what is kept, about."""
         masks = sum(len(d.added.data) + len(d.removed.data) for d in self.deltas.values())
-        return masks + 400 * len(self.deltas) + 200 * len(self.marks)
+        return masks + 400 * len(self.deltas) + 200 * (len(self.marks) + len(self.prompts))
 
 
 class History:
@@ -100,3 +114,6 @@ def _replay(step: Step, masks: ClipMasks, state: SceneState, back: bool) -> None
             wanted.setdefault(segment, {})[frame] = before if back else after
     for segment, marks in wanted.items():
         state.restore_marks(segment, marks)
+    for (segment, frame), (before, after) in step.prompts.items():
+        if masks.has_segment(segment):
+            state.set_frame_prompts(segment, frame, before if back else after)

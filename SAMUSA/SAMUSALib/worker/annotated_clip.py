@@ -14,7 +14,7 @@ from ..clip import Clip
 from ..errors import CannotWrite, InvalidValue
 from ..masks import EncodedMask
 from ..prompts import FramePrompts, SegmentPrompts, Window
-from .accepted import AcceptedWork, ClipIdentity
+from .accepted import AcceptedSegment, AcceptedWork, ClipIdentity
 from .client import Pending
 from .journal import Journal
 from .messages import MOST_STEPS, Embed, Propagate, Request, SegmentFrame
@@ -55,6 +55,7 @@ class AnnotatedClip:
         self.work = AcceptedWork(ClipIdentity.of(clip))
         self.journal: Journal | None = None  # begun with the first thing that is accepted
         self.is_open = True
+        self._unsaved = False  # something was accepted that is safe nowhere else
         self._session = session
         self._journals = journals
         self._clock = clock
@@ -115,6 +116,7 @@ class AnnotatedClip:
             safe = getattr(self.journal, method)(*arguments)
         else:
             getattr(self.work, method)(*arguments)
+            self._unsaved = True
             safe = self._begin_journal()
         self._tell_trouble()
         return safe
@@ -151,9 +153,17 @@ class AnnotatedClip:
         """The session calls it about every half second."""
         if self.journal is not None:
             self.journal.tick()
-        elif self.work.segments:
+        elif self._unsaved:
             self._begin_journal()
         self._tell_trouble()
+
+    def saved(self) -> None:
+        """The work is safe elsewhere: the journal so far is removed, the next change begins
+        another, with everything in it."""
+        if self.journal is not None:
+            self.journal.close(remove=True)
+            self.journal = None
+        self._unsaved = False
 
     def close(self, saved: bool = False) -> None:
         """Forget the clip here and in the worker; what is asked about it is cancelled. saved: the
@@ -164,7 +174,7 @@ class AnnotatedClip:
             return
         self.is_open = False
         self._session.closed(self)
-        if self.journal is None and self.work.segments and not saved:
+        if self.journal is None and self._unsaved and not saved:
             self._next_try = -np.inf
             if not self._begin_journal():
                 raise self._trouble
@@ -187,11 +197,14 @@ class AnnotatedClip:
         segments: Collection[str] | None = None,
         direction: str = "both",
         changed: Mapping[str, Collection[int]] | None = None,
+        keep: Mapping[str, Collection[int]] | None = None,
+        within: tuple[int, int] | None = None,
     ) -> Pending:
         """Masks on all frames of the windows from what is accepted: prompts, and reviewed masks,
         which stay. segments: None: all that have prompts. direction, changed: as of
-        `engine.propagation.propagate`. Frames come by `Pending.on_frame` and are not accepted by
-        themselves."""
+        `engine.propagation.propagate`. keep: frames, by segment, whose accepted masks stay as they
+        are, as if reviewed. within: first and last frame to look at. Prompts outside the windows
+        are left out. Frames come by `Pending.on_frame` and are not accepted by themselves."""
         chosen = {
             key: known
             for key, known in self.work.segments.items()
@@ -199,13 +212,19 @@ class AnnotatedClip:
         }
         for key in segments or ():
             self.work.segment(key)
+        kept = {
+            key: known.locked | (set((keep or {}).get(key, ())) & known.frames.keys())
+            for key, known in chosen.items()
+        }
         prompts = tuple(
-            SegmentPrompts(key, {n: steps[-1] for n, steps in known.steps.items()}, known.windows)
+            _prompts_of(key, known, kept[key], within, self.work.clip.length)
             for key, known in chosen.items()
         )
         locked = {
-            key: {index: known.frames[index].mask for index in sorted(known.locked)}
-            for key, known in chosen.items()
+            each.name: {
+                index: chosen[each.name].frames[index].mask for index in sorted(kept[each.name])
+            }
+            for each in prompts
         }
         if changed is not None:
             changed = {key: tuple(sorted(frames)) for key, frames in changed.items()}
@@ -229,3 +248,31 @@ class AnnotatedClip:
         if not self.is_open:
             raise InvalidValue(f"clip {self.clip.name} is closed; open it again")
         return self._session.ask(request, self)
+
+
+def _prompts_of(
+    key: str,
+    known: AcceptedSegment,
+    kept: Collection[int],
+    within: tuple[int, int] | None,
+    length: int,
+) -> SegmentPrompts:
+    """What a propagation of one segment starts from, inside windows and `within`."""
+    windows = known.windows
+    if within is not None:
+        first, last = max(0, within[0]), min(length - 1, within[1])
+        whole = windows or (Window(0, length - 1),)
+        cut = [(max(w.start, first), min(w.end, last)) for w in whole]
+        windows = tuple(Window(start, end) for start, end in cut if start <= end)
+        if not windows:
+            raise InvalidValue(
+                f"{known.name!r} has no window between frames {first} and {last}; widen one"
+            )
+    prompts = {n: steps[-1] for n, steps in known.steps.items()}
+    inside = {n: p for n, p in prompts.items() if not windows or any(n in w for w in windows)}
+    shown = [n for n in sorted(kept) if not known.frames[n].mask.is_empty]
+    if shown and all(each.is_empty for each in inside.values()):
+        # A propagation wants a prompt, also where reviewed masks alone are to be followed.
+        near = [n for n in shown if not windows or any(n in w for w in windows)]
+        inside |= {n: FramePrompts(mask=known.frames[n].mask.decode()) for n in near[:1]}
+    return SegmentPrompts(key, inside, windows)

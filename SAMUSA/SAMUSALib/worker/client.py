@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .. import __version__
+from ..clip import FrameReader
 from ..errors import InvalidValue, SamusaError
 from . import messages as m
 from .clip_transfer import ClipTransfer
@@ -194,10 +195,13 @@ class Client:
         self._send_ready()
         return pending
 
-    def send_clip(self, clip_id: str, frames: np.ndarray, aspect: float = 1.0) -> Pending:
+    def send_clip(
+        self, clip_id: str, frames: np.ndarray | FrameReader, aspect: float = 1.0
+    ) -> Pending:
         """Open a clip; done when the worker can read every frame.
 
-        frames: uint8 (T, H, W) or (T, H, W, 3), which must not change meanwhile. aspect: height of
+        frames: uint8 (T, H, W) or (T, H, W, 3), an array or a FrameReader, which must not change
+        meanwhile; where one cannot be read any more this fails with the reason. aspect: height of
         a pixel over its width. Local workers get them in shared memory, remote ones and those
         that cannot share get them inline; both in pieces, so that the owner stays responsive.
         Raises InvalidValue: not such frames, or a clip of that id is open.
@@ -376,6 +380,8 @@ class Client:
                 transfer.copy_piece()
             except CannotShare as error:
                 self._send_inline(transfer, error)
+            except SamusaError as error:  # of a FrameReader
+                self._fail_transfer(transfer, _unreadable(error))
             else:
                 if transfer.complete:
                     self._announce(transfer)
@@ -386,7 +392,10 @@ class Client:
                 if _clip_of(pending.request) == transfer.clip
                 for frame in _frames_of(pending.request) or ()
             ]
-            self._send_part(transfer, transfer.next_message(wanted))
+            try:
+                self._send_part(transfer, transfer.next_message(wanted))
+            except SamusaError as error:
+                self._fail_transfer(transfer, _unreadable(error))
         else:
             return  # until `drained`
         self._send_ready()
@@ -428,17 +437,20 @@ class Client:
                 self._send_inline(transfer, error)  # it may be in a container of its own
                 self._work_soon()
                 return
-            del self._transfers[transfer.clip]
-            transfer.stop()
-            transfer.remove_block()
-            transfer.pending._settle(error)
-            self._send_ready()
+            self._fail_transfer(transfer, error)
         except WorkerLost:
             return  # `ended` settles the whole
         else:
             if transfer.complete and transfer.parts == 0:
                 transfer.release()
                 transfer.pending._settle(m.Done())
+
+    def _fail_transfer(self, transfer: ClipTransfer, error: RequestFailed) -> None:
+        del self._transfers[transfer.clip]
+        transfer.stop()
+        transfer.remove_block()
+        transfer.pending._settle(error)
+        self._send_ready()
 
     # What the worker says ---------------------------------------------------------------------
 
@@ -549,6 +561,10 @@ class Client:
 
 def _cancelled() -> RequestFailed:
     return RequestFailed(m.FailureKind.CANCELLED, "Cancelled.")
+
+
+def _unreadable(error: SamusaError) -> RequestFailed:
+    return RequestFailed(m.FailureKind.BAD_REQUEST, f"The frames cannot be read: {error}.")
 
 
 def _clip_of(request: m.Request) -> str | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..clip import FrameReader
 from ..errors import InvalidValue
 from .messages import OpenClip, SendFrames
 from .protocol import MAX_BODY
@@ -21,12 +22,12 @@ PIECE = 4 * 2**20  # bytes; into fresh shared memory 12 ms on one slow core
 class ClipTransfer:
     """What has been copied or sent of a clip, and what comes next; it sends nothing itself.
 
-    frames: uint8 (T, H, W) or (T, H, W, 3); aspect: height of a pixel over its width. Raises
-    InvalidValue.
+    frames: uint8 (T, H, W) or (T, H, W, 3), an array or a FrameReader, which is read piece by
+    piece; aspect: height of a pixel over its width. Raises InvalidValue.
     """
 
-    def __init__(self, clip: str, frames: np.ndarray, aspect: float):
-        if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8:
+    def __init__(self, clip: str, frames: np.ndarray | FrameReader, aspect: float):
+        if not isinstance(frames, (np.ndarray, FrameReader)) or frames.dtype != np.uint8:
             kind = getattr(frames, "dtype", type(frames).__name__)
             raise InvalidValue(f"frames are of type {kind}; a uint8 array is needed")
         grey_or_rgb = frames.ndim == 3 or (frames.ndim == 4 and frames.shape[3] == 3)
@@ -34,10 +35,9 @@ class ClipTransfer:
             raise InvalidValue(
                 f"frames have shape {frames.shape}; (T, H, W) or (T, H, W, 3) is needed"
             )
-        if frames[0].size > MAX_BODY:
-            raise InvalidValue(
-                f"a frame of {frames[0].size} bytes; at most {MAX_BODY} fit a message"
-            )
+        frame_size = frames.size // len(frames)
+        if frame_size > MAX_BODY:
+            raise InvalidValue(f"a frame of {frame_size} bytes; at most {MAX_BODY} fit a message")
         self.clip = clip
         self.aspect = float(aspect)
         self.shape = frames.shape
@@ -47,8 +47,8 @@ class ClipTransfer:
         self.stopped = False
         self.block: SharedBlock | None = None
         self.parts = 0  # requests of this transfer that wait for their answers
-        self._frames: np.ndarray | None = frames
-        self._per_piece = max(1, PIECE // frames[0].size)
+        self._frames: np.ndarray | FrameReader | None = frames
+        self._per_piece = max(1, PIECE // frame_size)
         self._left = set(range(0, len(frames), self._per_piece))  # first frames of pieces
 
     @property
@@ -73,7 +73,7 @@ class ClipTransfer:
         self.block = SharedBlock(int(self._frames.size))
 
     def copy_piece(self) -> None:
-        """The next piece into `block`. Raises CannotShare."""
+        """The next piece into `block`. Raises CannotShare, and what a FrameReader raises."""
         first, pixels = self._next(())
         self.block.write(first * pixels[0].size, np.ascontiguousarray(pixels))
         self._finish(first)

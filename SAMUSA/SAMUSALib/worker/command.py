@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import InvalidValue
@@ -94,6 +94,14 @@ class WorkerCommand:
         if LIBRARY.name not in ("site-packages", "dist-packages"):
             changed["PYTHONPATH"] = str(LIBRARY)
         return cls(program, _WORKER, changed)
+
+    def with_memory(self, cache_mb: int, clips_mb: int) -> WorkerCommand:
+        """The same worker with other limits: embeddings, and clips that come over the line, MB."""
+        options = ("--cache-mb", str(int(cache_mb)), "--clips-mb", str(int(clips_mb)))
+        if not self.remote:
+            return replace(self, arguments=(*self.arguments, *options))
+        *before, remote_line = self.arguments
+        return replace(self, arguments=(*before, " ".join([remote_line, *options])))
 
     @property
     def text(self) -> str:
