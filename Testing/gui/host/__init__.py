@@ -86,6 +86,11 @@ class _Session:
         (self.folder / "share" / "ColorFiles").mkdir(parents=True)
         logic.SetShareDirectory("share")
         logic.SetMRMLScene(scene)
+        remote = slicer.vtkMRMLRemoteIOLogic()  # scene bundles are unpacked in its cache
+        remote.GetCacheManager().SetRemoteCacheDirectory(str(self.folder / "remote"))
+        remote.SetMRMLScene(scene)
+        remote.AddDataIOToScene()
+        self.remote = remote
         slicer.mrmlScene = scene
         slicer.selfTests = {}
         slicer.app = _application()
@@ -97,6 +102,7 @@ class _Session:
         from . import application
 
         self.slicer.app._close()
+        self.remote.RemoveDataIOFromScene()
         sys.excepthook, sys.unraisablehook = self.excepthook, self.unraisable
         for name in set(sys.modules) - set(self.modules_before):
             if name in ("qt", "ctk", "SegmentEditorEffects") or name.startswith("slicer."):

@@ -11,6 +11,7 @@ from PySide6.QtCore import Property, Qt, Signal
 
 from . import shape, table
 from .files import qSlicerCoreIOManager
+from .mrml_widgets import end_observations
 from .scripted_module import qSlicerModuleManager
 from .slice_views import qSlicerLayoutManager
 
@@ -94,11 +95,13 @@ class qSlicerApplication(QtWidgets.QApplication):
         self._files = qSlicerCoreIOManager(self)
         self._layout = qSlicerLayoutManager(logic, scene)
         self._window = qSlicerMainWindow(self._layout)
+        self._window.show()
 
     def _close(self) -> None:
         self.aboutToQuit.emit()
         self._modules._unload_all()
         self._scene.Clear(False)  # with the singletons, slice logics would follow dead nodes
+        end_observations()
         self._layout._close()
         self._window._show_panel(None)
         self._window.delete()

@@ -12,6 +12,15 @@ from . import ctk_widgets, errors, shape
 from .properties import stored
 
 
+_observers = weakref.WeakSet()
+
+
+def end_observations() -> None:
+    """Nothing may be called by VTK objects that die after the session."""
+    for observer in list(_observers):
+        observer._observe_none()
+
+
 class Observing:
     """VTK observers that do not keep their widget alive and end with it."""
 
@@ -29,8 +38,9 @@ class Observing:
             except Exception as error:
                 errors.report(error)
 
-        if not hasattr(self, "_observations"):
+        if "_observations" not in self.__dict__:
             self._observations = []
+            _observers.add(self)
         self._observations.append((subject, subject.AddObserver(event, call)))
 
     def _observe_none(self) -> None:

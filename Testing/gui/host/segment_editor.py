@@ -42,6 +42,12 @@ _EVENTS = (
     "EnterEvent",
     "LeaveEvent",
 )
+_MODES = (
+    slicer.vtkSlicerSegmentEditorLogic.ModificationModeSet,
+    slicer.vtkSlicerSegmentEditorLogic.ModificationModeAdd,
+    slicer.vtkSlicerSegmentEditorLogic.ModificationModeRemove,
+    slicer.vtkSlicerSegmentEditorLogic.ModificationModeRemoveAll,
+)
 
 
 @shape.stands_for("slicer.qSlicerSegmentEditorScriptedEffect")
@@ -269,7 +275,7 @@ class qSlicerSegmentEditorScriptedEffect(QtCore.QObject):
         if extent is not None and len(extent) != 6:
             raise ValueError("extent must have 6 int values")
         self._logic.ModifySegmentByLabelmap(
-            node, segment_id, labelmap, mode, extent or [0, -1] * 3, self.perSegment, bypass
+            node, segment_id, labelmap, _MODES[mode], extent or [0, -1] * 3, self.perSegment, bypass
         )
 
     def segmentationDisplayableInView(self, node) -> bool:

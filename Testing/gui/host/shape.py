@@ -15,6 +15,7 @@ import enum
 import inspect
 import types
 from dataclasses import replace
+from functools import cache
 
 import shiboken6
 from PySide6 import QtCore
@@ -106,10 +107,17 @@ class Refused:
     """A name that PySide6 has and the application lacks."""
 
     def __init__(self, label: str, name: str):
+        self.name = name
         self.message = f"the application's {label} has no attribute {name!r}"
 
     def __get__(self, instance, owner=None):
+        if instance is not None and not self.applies_to(owner):
+            return native(owner, self.name).__get__(instance, owner)
         raise AttributeError(self.message)
+
+    def applies_to(self, cls: type) -> bool:
+        """What a base class lacks, a derived one may have."""
+        return self.name not in entry_of(cls).members
 
 
 class QtSignal:
@@ -164,9 +172,11 @@ def _overloads(sender, name: str) -> list[str]:
     return [signature for _, signature in sorted(found)]
 
 
-def _link(sender, known_as: str, signature: str, function) -> None:
-    """Connect, and remember how to undo it."""
+def _link(sender, known_as: str, signature: str, function, convert=None) -> None:
+    """Connect, and remember how to undo it. convert: for each argument."""
     receive = guarded(function)
+    if convert is not None:
+        receive = _converted(receive, convert)
     connect = native(QtCore.QObject, "connect").__get__(None, QtCore.QObject)
     connection = connect(sender, QtCore.SIGNAL(signature), receive)
     disconnect = native(QtCore.QObject, "disconnect").__get__(None, QtCore.QObject)
@@ -198,6 +208,10 @@ def guarded(function):
             errors.report(error)
 
     return call
+
+
+def _converted(receive, convert):
+    return lambda *arguments: receive(*map(convert, arguments))
 
 
 def _remember(sender, signature: str, function, undo) -> None:
@@ -240,14 +254,15 @@ def _connect(self, signal: str, receiver, slot: str | None = None) -> bool:
     if known.signals and not known.has_signal(signature) or not there:
         raise AttributeError(f"the application's {known.label} has no signal {signal!r}")
     if signature in there:
-        exact = signature
+        exact, convert = signature, None
     elif _is_stand_in(type(self)):
         exact = there[-1]  # its arguments are Python objects, whatever they are in C++
+        convert = bool if signature.endswith("(bool)") else None
     else:
         raise AttributeError(
             f"{known.label}: the signal {signal!r} is there with Qt 5 only; write neutral code"
         )
-    _link(self, signature, exact, function)
+    _link(self, signature, exact, function, convert)
     return True
 
 
@@ -284,12 +299,25 @@ def _getattr(self, name: str):
     raise AttributeError(f"the application's {known.label} has no attribute named {name!r}")
 
 
+@cache
+def _refused(cls: type) -> frozenset[str]:
+    names = {name for base in cls.__mro__ for name in base.__dict__}
+    found = {name: inspect.getattr_static(cls, name) for name in names}
+    return frozenset(
+        name
+        for name, attribute in found.items()
+        if type(attribute) is Refused and attribute.applies_to(cls)
+    )
+
+
 def _getattribute_over(native_lookup):
     """PySide6 finds connect and disconnect before any attribute of the class."""
 
     def __getattribute__(self, name: str):
         if name in ("connect", "disconnect"):
             return types.MethodType(_OBJECT_METHODS[name], self)
+        if name in _refused(type(self)):  # PySide6 would find it among Qt's meta methods
+            raise AttributeError(name)
         return native_lookup(self, name)
 
     return __getattribute__
@@ -298,7 +326,11 @@ def _getattribute_over(native_lookup):
 def _setattr(self, name: str, value) -> None:
     cls = type(self)
     found = inspect.getattr_static(cls, name, None)
-    if hasattr(type(found), "__set__"):
+    if type(found) is QtCore.Property:
+        if found.fset is None:
+            raise AttributeError(f"Property {name!r} of {cls.__name__} object is not writable")
+        found.fset(self, value)
+    elif hasattr(type(found), "__set__"):
         _plain_setattr(self, name, value)
     elif cls not in _entries or (cls in _stand_ins and name.startswith("_")):
         _plain_setattr(self, name, value)

