@@ -89,6 +89,7 @@ def test_700_frames_are_painted_with_and_without_light(strip, running, tmp_path)
     made.show_segment(shown_clip(700, current=300))
     light = made.grab().toImage()
     running.set_palette("dark")
+    running.process_events()
     try:
         assert made.grab().toImage() != light
     finally:
