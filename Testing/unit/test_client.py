@@ -20,6 +20,7 @@ from SAMUSALib.worker.client import (
     HANG_SECONDS,
     LOG_LENGTH,
     START_SECONDS,
+    STUCK_SECONDS,
     Client,
     RequestFailed,
     WorkerLost,
@@ -395,6 +396,14 @@ def test_a_worker_that_starts_has_more_time(client, transport, clock):
     wait_silently(client, clock, START_SECONDS - 1)
     assert not transport.killed
     wait_silently(client, clock, 2)
+    assert transport.killed
+
+
+def test_a_worker_whose_work_stands_still_is_ended_though_its_heart_beats(client, transport, clock):
+    started(client, transport)
+    transport.say(None, m.Heartbeat(1, STUCK_SECONDS - 1))
+    assert not transport.killed
+    transport.say(None, m.Heartbeat(1, STUCK_SECONDS + 1))
     assert transport.killed
 
 

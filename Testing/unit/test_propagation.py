@@ -128,6 +128,16 @@ def test_locked_frames_condition_the_others_and_are_never_computed(model, clip):
     assert not np.array_equal(masks["s", 11], without["s", 11])
 
 
+def test_a_reviewed_mask_alone_is_enough_to_start_from(model, clip):
+    reviewed = {"s": {12: spline_mask(RING, SIZE)}}
+    alone = SegmentPrompts("s", {}, (Window(10, 15),))
+    assert frames_of(run(model, clip, [alone], locked=reviewed)) == [10, 11, 13, 14, 15]
+    with pytest.raises(InvalidValue, match="no prompt"):
+        run(model, clip, [alone])
+    with pytest.raises(InvalidValue, match="no frame to start from"):
+        run(model, clip, [alone], locked={"s": {12: np.zeros(SIZE, bool)}})
+
+
 def test_cancelling_stops_before_the_next_frame_and_keeps_what_is_finished(model, clip):
     results = []
     for result in propagate(model, clip, [segment([9])], cancelled=lambda: len(results) >= 6):

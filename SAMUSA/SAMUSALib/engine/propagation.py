@@ -70,7 +70,7 @@ def propagate(
     locked, cancelled = locked or {}, cancelled or (lambda: False)
     check_frame_size(clip.frame_size)
     for segment in segments:
-        segment.check(len(clip), clip.frame_size)
+        segment.check(len(clip), clip.frame_size, bool(locked.get(segment.name)))
         for index, mask in locked.get(segment.name, {}).items():
             if not 0 <= index < len(clip) or mask.shape != clip.frame_size:
                 raise InvalidValue(f"locked frame {index} of {segment.name!r} is not on this clip")

@@ -191,8 +191,8 @@ def propagate_spline(
     """
     locked = locked or {}
     for segment in segments:
-        segment.check(len(clip), clip.frame_size)
         kept = locked.get(segment.name, {})
+        segment.check(len(clip), clip.frame_size, bool(kept))
         known = {}
         for index in conditioning_frames(segment, kept, len(clip)):
             prompts = segment.frames.get(index)

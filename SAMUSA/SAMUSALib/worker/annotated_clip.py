@@ -201,14 +201,14 @@ class AnnotatedClip:
         within: tuple[int, int] | None = None,
     ) -> Pending:
         """Masks on all frames of the windows from what is accepted: prompts, and reviewed masks,
-        which stay. segments: None: all that have prompts. direction, changed: as of
+        which stay. segments: None: all that have prompts or reviewed masks. direction, changed: as of
         `engine.propagation.propagate`. keep: frames, by segment, whose accepted masks stay as they
         are, as if reviewed. within: first and last frame to look at. Prompts outside the windows
         are left out. Frames come by `Pending.on_frame` and are not accepted by themselves."""
         chosen = {
             key: known
             for key, known in self.work.segments.items()
-            if (known.is_prompted if segments is None else key in segments)
+            if (known.is_prompted or known.locked if segments is None else key in segments)
         }
         for key in segments or ():
             self.work.segment(key)

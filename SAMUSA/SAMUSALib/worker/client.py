@@ -2,8 +2,9 @@
 its own. `transport` carries the bytes; the owner calls `tick` about every 0.5 s.
 
 Everything happens on the owner's thread and nothing blocks: big copies go in pieces that the
-owner's event loop runs (`Transport.soon`). A worker that says what it must not, or nothing for
-HANG_SECONDS, is killed; all its requests then fail with WorkerLost.
+owner's event loop runs (`Transport.soon`). A worker that says what it must not, says nothing for
+HANG_SECONDS or makes no progress for STUCK_SECONDS is killed; all its requests then fail with
+WorkerLost.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .shared_frames import CannotShare, remove_leftovers
 from .transport import LOW_WATER, Transport
 
 HANG_SECONDS = 20.0  # without a byte from a worker, whose heart beats every second
+STUCK_SECONDS = 600.0  # without progress while the heart beats; large networks take half a minute
 START_SECONDS = 60.0  # until the first: an interpreter from a cold disk, a slow log-in
 LONGEST_TICK = 2.0  # s that count between two ticks: an owner that was busy did not listen
 LOG_LENGTH = 200_000  # characters of standard error that are kept
@@ -457,6 +459,9 @@ class Client:
     def _take(self, number: int | None, event: m.Event) -> None:
         """Raises BadMessage for what does not fit."""
         if isinstance(event, m.Heartbeat):
+            if event.seconds > STUCK_SECONDS and self._verdict is None:
+                minutes = STUCK_SECONDS / 60
+                self._end(f"has made no progress for {minutes:.0f} minutes and was ended")
             return
         if isinstance(event, m.Notice):
             self._tell(event.message)

@@ -114,7 +114,7 @@ class Workbench:
             opened.need(masks)
             locked[name] = LockedMasks(masks, clip.frame_size)
         for segment in request.segments:
-            segment.check(len(clip), clip.frame_size)
+            segment.check(len(clip), clip.frame_size, bool(locked.get(segment.name)))
             for window in segment.windows_within(len(clip)):
                 opened.need(range(window.start, window.end + 1))
         how = (request.direction, locked, request.changed)
