@@ -16,6 +16,11 @@ from ..engine.registry import DEFAULT_MODEL
 from ..errors import CannotWrite, InvalidValue
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+# For a program that reads our standard error instead of a user: with SAMUSA_PROGRESS=lines in the
+# environment, bars become lines of this mark, what is done, what there is (or None), seconds left,
+# and a note, separated by bars.
+PROGRESS_MARK = "samusa-progress"
+_PROGRESS_LINE = f"{PROGRESS_MARK}|{{n}}|{{total}}|{{remaining_s}}|{{postfix}}\n"
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -62,9 +67,12 @@ def check_output_folder(path: Path) -> None:
 
 
 def progress_bar(total: int | None, text: str, unit: str = "frame", **options):
-    """A bar with time left on stderr; shows only on a terminal and after one second."""
+    """A bar with time left on stderr; shows only on a terminal and after one second, or as lines
+    for another program, see PROGRESS_MARK."""
     from tqdm import tqdm
 
+    if os.environ.get("SAMUSA_PROGRESS") == "lines":
+        return tqdm(total=total, file=sys.stderr, mininterval=0.5, bar_format=_PROGRESS_LINE)
     return tqdm(
         total=total,
         desc=text,

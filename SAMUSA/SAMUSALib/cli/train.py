@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import os
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,11 @@ def add_parser(commands, common) -> None:
         help="change one value, such as optimiser.rate=3e-4",
     )  # fmt: skip
     parser.add_argument("--device", choices=DEVICES, help="where it trains")
+    parser.add_argument(
+        "--end-with-input", action="store_true",
+        help="end as with Ctrl-C when standard input says anything or ends; for programs that "
+        "start this one",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
@@ -85,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
 
     from ..training.run import run_training
 
+    if args.end_with_input:
+        threading.Thread(target=_wait_for_input, daemon=True).start()
     bar = progress_bar(config.steps, "training", unit="step")
     main_process = os.environ.get("RANK", "0") == "0"
 
@@ -103,6 +112,12 @@ def run(args: argparse.Namespace) -> int:
     if main_process:
         print(f"wrote {outcome.checkpoint}")
     return 0
+
+
+def _wait_for_input() -> None:
+    """Ctrl-C for what runs on the main thread; a killed parent leaves nothing running either."""
+    sys.stdin.buffer.readline()
+    _thread.interrupt_main()
 
 
 def _use(args: argparse.Namespace) -> list[str]:
