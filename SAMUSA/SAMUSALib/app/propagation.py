@@ -108,6 +108,8 @@ class Propagation:
         workspace = self._workspace
         yield from workspace.prepare(self._segments)
         for segment in self._segments:
+            if not workspace.masks.has_segment(segment):
+                continue
             windows = workspace.windows(segment)
             for frame, mark in workspace.state.marks(segment).items():
                 outside = windows and not any(frame in window for window in windows)
@@ -131,7 +133,9 @@ class Propagation:
         workspace = self._workspace
         keep, changed = {}, {}
         for segment in self._segments:
-            known = self._annotated.work.segments[segment]
+            known = self._annotated.work.segments.get(segment)
+            if known is None or not workspace.conditioning(segment, in_windows=True):
+                continue  # deleted meanwhile
             keep[segment] = {n for n, f in known.frames.items() if f.state is FrameState.PROMPTED}
             stale = workspace.stale(segment).within(
                 workspace.windows(segment), keep[segment] | known.locked

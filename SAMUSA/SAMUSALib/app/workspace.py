@@ -117,10 +117,13 @@ class Workspace:
         if isinstance(self.masks, SequenceMasks):
             for done in self.masks.make_items():
                 yield Opening(0.4 + 0.6 * done, "Making room for the masks")
-        self.annotated = self.session.open_clip(self.source.linked_clip())
-        yield Opening(1.0, "Open")
 
     def _is_open(self) -> None:
+        try:
+            self.annotated = self.session.open_clip(self.source.linked_clip())
+        except SamusaError as error:
+            self._fail(error)
+            return
         self.opened.emit()
         self.look(self.source.shown_frame(0))
         places = [(s, n) for s in self.state.segments for n in self.state.marks(s)]
@@ -343,6 +346,14 @@ class Workspace:
                 "there is nothing to start from; click the border on a frame and accept it, or "
                 "approve a frame that has a mask"
             )
+        unseen = [s for s in chosen if not self.conditioning(s, in_windows=True)]
+        names = ", ".join(repr(self.masks.segment(s).name) for s in unseen)
+        sentence = f"{names}: no accepted frame lies inside the windows; widen one or click inside"
+        chosen = [s for s in chosen if s not in unseen]
+        if not chosen:
+            raise InvalidValue(sentence)
+        if unseen:
+            self.notice.emit(f"Left out, {sentence}.")
         if not only_affected:
             for segment in chosen:
                 self.stale(segment).all()
@@ -360,19 +371,20 @@ class Workspace:
         self.history_changed.emit()
         self.propagated.emit(outcome)
 
-    def conditioning(self, segment_id: str) -> list[int]:
-        """Frames that a propagation of this segment starts from: clicked, or approved and not
-        known to be empty."""
+    def conditioning(self, segment_id: str, in_windows: bool = False) -> list[int]:
+        """Frames that a propagation of this segment starts from: clicked or approved, and not
+        known to be empty. in_windows: only those that are inside its windows."""
         prompts = self.state.prompts(segment_id)
         frames = {n for n, p in prompts.frames.items() if not p.is_empty} if prompts else set()
         for frame, mark in self.state.marks(segment_id).items():
-            if mark.state is FrameState.REVIEWED:
+            if mark.state in (FrameState.REVIEWED, FrameState.PROMPTED):
                 mask = self.known_masks.get((segment_id, frame))
                 if mask is not None and mask.is_empty:
                     frames.discard(frame)
                 else:
                     frames.add(frame)
-        return sorted(frames)
+        windows = self.windows(segment_id) if in_windows else ()
+        return sorted(n for n in frames if not windows or any(n in w for w in windows))
 
     def next_prompted(self, segment_id: str, frame: int, direction: str = "forward") -> int | None:
         """The next conditioning frame after (before) a frame; None where there is none."""
@@ -504,6 +516,8 @@ class Workspace:
         """What a propagation starts from, from the scene into the worker's words: prompts, and
         the masks of conditioning frames as they are on the screen. Yields after each frame."""
         for segment in segments:
+            if not self.masks.has_segment(segment):
+                continue  # deleted meanwhile
             self._know(segment)
             known = self.annotated.work.segments[segment]
             prompts = self.state.prompts(segment)
