@@ -201,9 +201,9 @@ class AnnotatedClip:
         within: tuple[int, int] | None = None,
     ) -> Pending:
         """Masks on all frames of the windows from what is accepted: prompts, and reviewed masks,
-        which stay. segments: None: all that have prompts or reviewed masks. direction, changed: as of
-        `engine.propagation.propagate`. keep: frames, by segment, whose accepted masks stay as they
-        are, as if reviewed. within: first and last frame to look at. Prompts outside the windows
+        which stay. segments: None: all that have prompts or reviewed masks. direction, changed: as
+        of `engine.propagation.propagate`. keep: frames, by segment, whose accepted masks stay as
+        they are, as if reviewed. within: first and last frame to look at. Prompts outside windows
         are left out. Frames come by `Pending.on_frame` and are not accepted by themselves."""
         chosen = {
             key: known
