@@ -80,10 +80,11 @@ def test_parameters_survive_saving_and_loading_the_scene(widget, volume, tmp_pat
     assert widget.parameters.volume.GetName() == "Volume" and widget.parameters.threshold == 77.0
 
 
-def test_reloading_makes_a_new_panel_and_cleans_the_old_one_up(widget):
+def test_reloading_makes_a_new_panel_and_cleans_the_old_one_up(widget, running):
     import slicer
 
     widget.onReload()
+    running.process_events()
     new = slicer.modules.HostSampleWidget
     assert widget.cleaned and new is not widget and new.ui.applyButton.visible
     new.ui.thresholdSlider.value = 20

@@ -47,10 +47,11 @@ def test_a_property_without_a_setter_is_refused(qt):
 def test_a_static_method_of_a_property_s_name_is_called_on_the_class(qt, running):
     called = []
     qt.QTimer.singleShot(0, lambda: called.append(1))
-    running.process_events(0.01)
+    qt.QTimer.singleShot(5, lambda: called.append(2))
+    running.wait_until(lambda: len(called) == 2)
     timer = qt.QTimer()
     timer.singleShot = True
-    assert called == [1] and timer.singleShot is True and timer.active is False
+    assert called == [1, 2] and timer.singleShot is True and timer.active is False
 
 
 def test_signals_connect_in_both_ways_and_pass_their_arguments(qt):
@@ -125,7 +126,7 @@ def test_an_exception_in_a_slot_is_reported_and_does_not_reach_the_sender(qt, ru
     running.errors.forget()
 
 
-def test_an_exception_in_an_event_handler_is_reported(qt, running):
+def test_an_exception_in_an_event_handler_comes_out_at_the_test_s_call(qt):
     class Broken(qt.QWidget):
         def mousePressEvent(self, event):
             raise ValueError("in a handler")
@@ -133,13 +134,12 @@ def test_an_exception_in_an_event_handler_is_reported(qt, running):
     widget = Broken()
     from PySide6.QtTest import QTest
 
-    QTest.mouseClick(widget, qt.Qt.LeftButton)
-    assert any("in a handler" in text for text in running.errors.uncaught())
-    running.errors.forget()
+    with pytest.raises(ValueError, match="in a handler"):
+        QTest.mouseClick(widget, qt.Qt.LeftButton)
 
 
 def test_an_unknown_signal_is_an_error(qt):
-    with pytest.raises(AttributeError, match="QPushButton has no signal 'pushed()'"):
+    with pytest.raises(AttributeError, match=r"QPushButton has no signal 'pushed\(\)'"):
         qt.QPushButton().connect("pushed()", print)
 
 
@@ -164,7 +164,7 @@ def test_names_that_only_qt_6_has_are_refused(qt):
 
 
 def test_names_that_only_qt_5_has_are_refused(qt):
-    with pytest.raises(AttributeError, match="maybe with Qt 5"):
+    with pytest.raises(AttributeError, match="on Qt 5 maybe"):
         qt.QFontMetrics(qt.QFont()).width("text")
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 
 import make_table
 import pytest
@@ -41,6 +42,14 @@ def test_a_class_that_the_application_lacks_is_an_error(tmp_path):
     wanted.write_text("qt.QLabels\n")
     with pytest.raises(SystemExit, match="not in the application: qt.QLabels"):
         make_table.main([str(write_full(tmp_path)), "--list", str(wanted)])
+
+
+def test_without_its_libraries_the_host_says_what_is_missing(monkeypatch):
+    import host
+
+    monkeypatch.setitem(sys.modules, "PySide6", None)
+    reason = host.missing()
+    assert "slicer-core" in reason or "PySide6" in reason
 
 
 def test_the_project_s_table_has_the_classes_of_its_list():

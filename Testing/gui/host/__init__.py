@@ -11,15 +11,23 @@ MRML nodes, logics and displayable managers are Slicer's own (slicer-core); Qt i
 PythonQt's form, offscreen; ctk and qMRML widgets are stand-ins. See docs/gui-testing.md.
 """
 
+import importlib
 import sys
 import time
 import types
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import dialogs, errors, packaging, table
+from . import errors, packaging, table
 
 _session = None
+
+
+def __getattr__(name: str):
+    """host.dialogs and host.events need Qt, which may be missing."""
+    if name in ("dialogs", "events"):
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module 'host' has no attribute {name!r}")
 
 
 def missing() -> str | None:
@@ -51,11 +59,23 @@ class _Session:
         sys.modules["qt"] = _qt()
         self.excepthook, sys.excepthook = sys.excepthook, errors.excepthook
         self.unraisable, sys.unraisablehook = sys.unraisablehook, errors.unraisable
-        self._fill(application, qt_module)
+        try:
+            self._fill(application, qt_module)
+        except BaseException:
+            application.remove_folder(self.folder)
+            raise
 
     def _fill(self, application, qt_module) -> None:
-        from . import ctk_widgets, mrml_widgets, scripted_module, segment_editor, slice_views
-        from . import i18n, parameter_nodes, ui_files
+        from . import (
+            ctk_widgets,
+            i18n,
+            mrml_widgets,
+            parameter_nodes,
+            scripted_module,
+            segment_editor,
+            slice_views,
+            ui_files,
+        )
 
         slicer = self.slicer
         ctk = qt_module.TableModule("ctk", "CTK as the application shows it to Python.")
@@ -188,7 +208,7 @@ def stop() -> None:
     global _session
     session, _session = _session, None
     session.end()
-    dialogs.forget()
+    __getattr__("dialogs").forget()
     packaging.forget()
 
 

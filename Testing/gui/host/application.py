@@ -91,6 +91,9 @@ class qSlicerApplication(QtWidgets.QApplication):
     def _open(self, scene, logic, folder: Path) -> None:
         self._scene, self._logic, self._folder = scene, logic, folder
         self._testing = False
+        ini = QtCore.QSettings.IniFormat
+        QtCore.QSettings.setDefaultFormat(ini)
+        QtCore.QSettings.setPath(ini, QtCore.QSettings.UserScope, str(folder))
         self._modules = qSlicerModuleManager(self)
         self._files = qSlicerCoreIOManager(self)
         self._layout = qSlicerLayoutManager(logic, scene)
@@ -133,14 +136,12 @@ class qSlicerApplication(QtWidgets.QApplication):
         path.mkdir(exist_ok=True)
         return path
 
-    def _settings(self, name: str) -> QtCore.QSettings:
-        return QtCore.QSettings(str(self._folder / name), QtCore.QSettings.IniFormat)
-
     def userSettings(self):
-        return self._settings("Slicer.ini")
+        return QtCore.QSettings()
 
     def revisionUserSettings(self):
-        return self._settings("Slicer-0.ini")
+        path = str(self._folder / "Slicer-0.ini")
+        return QtCore.QSettings(path, QtCore.QSettings.IniFormat)
 
     def settings(self):
         return self.revisionUserSettings()

@@ -493,7 +493,8 @@ class _Range(QtWidgets.QWidget):
         self._boxes[1].valueChanged.connect(lambda value: self._bar.setMaximumValue(value))
 
     def _show(self) -> None:
-        for box, value in zip(self._boxes, (self._bar.minimumValue, self._bar.maximumValue)):
+        values = self._bar.minimumValue, self._bar.maximumValue
+        for box, value in zip(self._boxes, values, strict=True):
             blocked = box.blockSignals(True)
             box.minimum, box.maximum = self._bar.minimum, self._bar.maximum
             box.value = value
@@ -538,7 +539,9 @@ class ctkRangeWidget(_Range):
     maximum = of_child(float, "_bar", "maximum")
     minimumValue = of_child(float, "_bar", "minimumValue")
     maximumValue = of_child(float, "_bar", "maximumValue")
-    singleStep = Property(float, lambda self: self._bar.singleStep, lambda self, s: self._put_step(s))
+    singleStep = Property(
+        float, lambda self: self._bar.singleStep, lambda self, s: self._put_step(s)
+    )
     decimals = _of_boxes(int, "decimals")
     prefix = _of_boxes(str, "prefix")
     suffix = _of_boxes(str, "suffix")
@@ -701,5 +704,3 @@ class ctkWidgetsUtils:
     @staticmethod
     def grabWidget(widget, rectangle=None):
         return widget.grab().toImage()
-
-

@@ -11,7 +11,6 @@ from PySide6.QtCore import Property, Qt, Signal
 from . import ctk_widgets, errors, shape
 from .properties import stored
 
-
 _observers = weakref.WeakSet()
 
 
@@ -38,10 +37,9 @@ class Observing:
             except Exception as error:
                 errors.report(error)
 
-        if "_observations" not in self.__dict__:
-            self._observations = []
-            _observers.add(self)
-        self._observations.append((subject, subject.AddObserver(event, call)))
+        _observers.add(self)
+        known = self.__dict__.setdefault("_observations", [])
+        known.append((subject, subject.AddObserver(event, call)))
 
     def _observe_none(self) -> None:
         for subject, tag in self.__dict__.get("_observations", []):
@@ -119,9 +117,7 @@ def _with_units(label: str, base: type) -> type:
 qMRMLSliderWidget = _with_units(
     "slicer.qMRMLSliderWidget", ctk_widgets.slider_widget("slicer.qMRMLSliderWidget")
 )
-qMRMLSpinBox = _with_units(
-    "slicer.qMRMLSpinBox", ctk_widgets.spin_box("slicer.qMRMLSpinBox")
-)
+qMRMLSpinBox = _with_units("slicer.qMRMLSpinBox", ctk_widgets.spin_box("slicer.qMRMLSpinBox"))
 
 
 @shape.stands_for("slicer.qMRMLNodeComboBox")
@@ -467,7 +463,8 @@ class qMRMLSegmentsTableView(SegmentsWidget, qMRMLWidget):
         return tuple(
             segment_id
             for segment_id in self._ids()
-            if segment_id not in self._hidden and text in self._segment(segment_id).GetName().lower()
+            if segment_id not in self._hidden
+            and text in self._segment(segment_id).GetName().lower()
         )
 
     def _fill(self) -> None:
@@ -750,5 +747,3 @@ class qMRMLPlotWidget(qMRMLWidget):
 
     def setMRMLPlotViewNode(self, node) -> None:
         self._plot.setMRMLPlotViewNode(node)
-
-

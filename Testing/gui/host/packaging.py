@@ -1,7 +1,7 @@
 """slicer.packaging and slicer.util.pip_install, scripted by the test: nothing is installed.
 
-    host.packaging.installs(lambda requirements: ...)   # what an installation does; may raise
-    host.packaging.requested                            # what was asked for
+host.packaging.installs(lambda requirements: ...)   # what an installation does; may raise
+host.packaging.requested                            # what was asked for
 """
 
 import types

@@ -352,7 +352,9 @@ def _combo(widget, plain, annotations) -> _Connector:
         names = [member.name for member in plain]
         widget.clear()
         for member in plain:
-            widget.addItem(member.label() if hasattr(member, "label") else member.value, member.name)
+            widget.addItem(
+                member.label() if hasattr(member, "label") else member.value, member.name
+            )
         return _Connector(
             widget,
             widget.currentIndexChanged,
@@ -441,7 +443,9 @@ class _Wrapper:
         }
         for name, connector in connectors.items():
             connector.write(self.getValue(name))
-            connector.connect(lambda name=name, connector=connector: self._from_gui(name, connector))
+            connector.connect(
+                lambda name=name, connector=connector: self._from_gui(name, connector)
+            )
         tag = len(self._guis)
         observer = self.AddObserver(
             vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._to_gui(connectors)

@@ -4,7 +4,6 @@ import itertools
 
 from PySide6 import QtCore
 
-
 _count = itertools.count()
 
 
@@ -35,5 +34,3 @@ def of_child(kind, child: str, name: str) -> QtCore.Property:
         lambda self: getattr(getattr(self, child), name),
         lambda self, value: setattr(getattr(self, child), name, value),
     )
-
-

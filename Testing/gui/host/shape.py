@@ -28,8 +28,9 @@ _stand_ins: set[type] = set()  # those among them written in Python
 _natives: dict[tuple[type, str], object] = {}  # what PySide6 had before
 _connections: dict[int, list] = {}  # address of the sender: (signature, callable, how to undo)
 
-# PySide6 itself looks these up on its objects.
+# PySide6 looks these up itself, the last three for overrides of methods that Qt 6 added.
 _KEPT = {"staticMetaObject", "event", "metaObject", "connectNotify", "disconnectNotify"}
+_KEPT |= {"initViewItemOption", "multiData", "clearItemData"}
 # PythonQt's own additions to every QObject, besides what the table lists.
 _ALWAYS = {"name", "delete", "className", "help"}
 
@@ -167,7 +168,8 @@ def _overloads(sender, name: str) -> list[str]:
     found = [
         (method.parameterCount(), bytes(method.methodSignature()).decode())
         for method in methods
-        if method.methodType() == QtCore.QMetaMethod.Signal and bytes(method.name()).decode() == name
+        if method.methodType() == QtCore.QMetaMethod.Signal
+        and bytes(method.name()).decode() == name
     ]
     return [signature for _, signature in sorted(found)]
 
@@ -247,6 +249,10 @@ def _normal(signature: str) -> str:
 
 def _connect(self, signal: str, receiver, slot: str | None = None) -> bool:
     """obj.connect("clicked(bool)", f) or obj.connect("clicked()", other, "close()")."""
+    if isinstance(signal, QtCore.QObject):  # PySide6 itself: connect(sender, signal, function)
+        return native(QtCore.QObject, "connect").__get__(None, QtCore.QObject)(
+            signal, receiver, slot
+        )
     function = receiver if slot is None else getattr(receiver, slot.split("(")[0])
     signature = _normal(signal)
     known = entry_of(type(self))
@@ -294,7 +300,7 @@ def _getattr(self, name: str):
                 return child
     if name in known.members:
         raise AttributeError(
-            f"the stand-in host lacks {known.label}.{name} (the application has it, maybe with Qt 5)"
+            f"the stand-in host lacks {known.label}.{name}; the application has it, on Qt 5 maybe"
         )
     raise AttributeError(f"the application's {known.label} has no attribute named {name!r}")
 

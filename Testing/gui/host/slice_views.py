@@ -357,7 +357,6 @@ class qSlicerLayoutManager(QtCore.QObject):
 
     layoutChanged = Signal(int)
 
-
     def __init__(self, application_logic, scene):
         super().__init__()
         self._scene = scene

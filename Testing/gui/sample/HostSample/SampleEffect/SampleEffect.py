@@ -53,10 +53,10 @@ class SampleEffect(AbstractScriptedSegmentEditorEffect):
         labelmap = self.scriptedEffect.defaultModifierLabelmap()
         ijk = self.xyToIjk(xy, viewWidget, labelmap)
         half = self.scriptedEffect.integerParameter("HalfWidth")
-        voxels = vtk_to_numpy(
-            labelmap.GetPointData().GetScalars()
-        ).reshape(labelmap.GetDimensions()[::-1])
-        i, j, k = (a - b for a, b in zip(ijk, labelmap.GetExtent()[::2]))
+        voxels = vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(
+            labelmap.GetDimensions()[::-1]
+        )
+        i, j, k = (a - b for a, b in zip(ijk, labelmap.GetExtent()[::2], strict=True))
         voxels[k, j - half : j + half + 1, i - half : i + half + 1] = 1
         labelmap.Modified()
         self.scriptedEffect.saveStateForUndo()
