@@ -84,8 +84,8 @@ def test_what_was_asked_to_end_and_was_just_done_is_done():
     ("line", "progress"),
     [
         ("Progress 1000 of 4000", Progress(1000, 4000)),
-        ("samusa-progress|5|20|7.5|, loss=0.250|", Progress(5, 20, 7.5, "loss=0.250|")),
-        ("samusa-progress|5|None|0|", Progress(5, None, None, "")),
+        ("samusa-progress|5|20|7.5|loss 0.250", Progress(5, 20, 7.5, "loss 0.250")),
+        ("samusa-progress|5|None|None|", Progress(5, None, None, "")),
         ("Progress is slow", None),
         ("Collecting torch", None),
     ],
@@ -101,12 +101,12 @@ def test_bars_of_samusa_become_progress():
         "with progress_bar(4, 'training', unit='step') as bar:\n"
         "    for k in range(4):\n"
         "        bar.set_postfix({'loss': '0.5'}, refresh=False)\n"
-        "        bar.update(1); bar.refresh()\n"
+        "        bar.update(1)\n"
     )
     run = Run("-c", code)
     assert run.finish().ok and run.lines == []
     assert run.progress[-1].done == 4 and run.progress[-1].total == 4
-    assert run.progress[-1].note == "loss=0.5"
+    assert run.progress[-1].note == "loss 0.5"
 
 
 def test_samusa_runs_in_the_python_of_the_worker():

@@ -124,7 +124,7 @@ def read_progress(line: str) -> Progress | None:
         return Progress(float(found[1]), float(found[2]) or None)
     if found := _PROGRESS.fullmatch(line):
         done, total, left = (_number(each) for each in found.groups()[:3])
-        return Progress(done or 0.0, total or None, left or None, found[4].strip(" ,"))
+        return Progress(done or 0.0, total or None, left or None, found[4])
     return None
 
 

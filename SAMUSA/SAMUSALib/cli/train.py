@@ -73,7 +73,7 @@ def add_parser(commands, common) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the configuration, train."""
-    from ..training.config import list_recipes, read_config
+    from ..training.recipes import list_recipes
 
     if args.list_recipes:
         for name, purpose in list_recipes().items():
@@ -81,6 +81,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.config is None:
         raise InvalidValue("give a .yaml file or a recipe; --list-recipes shows those")
+
+    from ..training.config import read_config
+
     config = read_config(args.config, _changes(args))
     out = config.outputs.file
     if out is None:
