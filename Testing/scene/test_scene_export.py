@@ -16,7 +16,7 @@ from scene_nodes import random_matrix, random_transform  # noqa: E402
 
 import slicer  # noqa: E402
 from SAMUSALib.annotation import FrameState  # noqa: E402
-from SAMUSALib.app.export import FORMATS, export_steps, no_dicom  # noqa: E402
+from SAMUSALib.app.export import FORMATS, export_steps, free_path, no_dicom  # noqa: E402
 from SAMUSALib.scene.clip_source import SequenceSource, VolumeSource  # noqa: E402
 from SAMUSALib.scene.segments import new_masks  # noqa: E402
 from SAMUSALib.scene.state import FrameMark, open_state  # noqa: E402
@@ -218,3 +218,11 @@ def test_where_dicom_cannot_be_written_it_is_said_why(dicom_volume, cine_work, t
     assert "has no DICOM segmentation export" in no_dicom(source)
     source.node.RemoveAttribute("DICOM.instanceUIDs")
     assert "not loaded from Slicer's DICOM database" in no_dicom(source)
+
+
+def test_a_folder_s_name_is_free_and_fit_for_any_system(tmp_path):
+    assert free_path(tmp_path, 'a/b:"c"') == tmp_path / "a_b_c_"
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip-2").mkdir()
+    assert free_path(tmp_path, "clip") == tmp_path / "clip-3"
+    assert free_path(tmp_path, "...") == tmp_path / "export"

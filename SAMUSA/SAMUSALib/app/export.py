@@ -7,6 +7,7 @@ nothing is left of an export that is given up.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Generator, Iterator
@@ -150,6 +151,15 @@ def no_dicom(source: ClipSource) -> str | None:
     if "DICOMSegmentationPlugin" not in getattr(slicer.modules, "dicomPlugins", {}):
         return "this Slicer has no DICOM segmentation export (install QuantitativeReporting)"
     return None
+
+
+def free_path(folder: str | os.PathLike, name: str) -> Path:
+    """A path in a folder that nothing is at yet: the name, with a number where it is taken."""
+    safe = re.sub(r'[<>:"/\\\\|?*\x00-\x1f]+', "_", name).strip(" .") or "export"
+    path, number = Path(folder) / safe, 2
+    while path.exists():
+        path, number = Path(folder) / f"{safe}-{number}", number + 1
+    return path
 
 
 def _unused_name(info: SegmentInfo, annotation: Annotation) -> str:

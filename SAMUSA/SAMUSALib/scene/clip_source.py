@@ -372,14 +372,23 @@ class SequenceSource(ClipSource):
         return mrml.volume_array(self._item(frame), f"item {frame} of {self.name!r}")
 
 
-def open_clip(volume, axis: int = 2, use_display: bool = True) -> ClipSource:
-    """The clip that a volume node belongs to: its sequence where a browser shows one through it,
-    else its own slices along `axis`. Raises InvalidValue."""
+def sequence_of(volume) -> tuple | None:
+    """(browser, sequence) that show their images through a volume node; None for a volume that
+    stands for itself."""
     scene = mrml.alive(volume, "volume").GetScene()
     for browser in nodes_of_class(scene, "vtkMRMLSequenceBrowserNode"):
         sequence = browser.GetSequenceNode(volume)
         if sequence is not None:
-            return SequenceSource(browser, sequence, use_display)
+            return browser, sequence
+    return None
+
+
+def open_clip(volume, axis: int = 2, use_display: bool = True) -> ClipSource:
+    """The clip that a volume node belongs to: its sequence where a browser shows one through it,
+    else its own slices along `axis`. Raises InvalidValue."""
+    found = sequence_of(volume)
+    if found is not None:
+        return SequenceSource(*found, use_display)
     return VolumeSource(volume, axis, use_display)
 
 
