@@ -58,6 +58,19 @@ def test_an_error_is_shown_in_words(widget, running):
     running.errors.forget()
 
 
+def test_an_exception_in_an_observer_is_noticed(running):
+    import slicer
+
+    def fail(caller, event):
+        raise ValueError("in an observer")
+
+    tag = slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAddedEvent, fail)
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode")
+    slicer.mrmlScene.RemoveObserver(tag)
+    assert "in an observer" in running.errors.uncaught()[0]
+    running.errors.forget()
+
+
 def test_closing_the_scene_starts_again_from_defaults(widget, volume):
     import slicer
 
