@@ -12,6 +12,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="needs slicer-core (3D Slicer's libraries)")
 
 from SAMUSALib.annotation import FrameState  # noqa: E402
+from SAMUSALib.app.click_session import ClickSession  # noqa: E402
 from SAMUSALib.app.workspace import Workspaces  # noqa: E402
 from SAMUSALib.engine.checkpoints import write_checkpoint  # noqa: E402
 from SAMUSALib.errors import InvalidValue, SceneChanged  # noqa: E402
@@ -344,6 +345,7 @@ def test_a_frame_accepted_or_approved_during_a_run_is_not_overwritten(desk, work
     assert drawn(space, segment) == [n for n in range(FRAMES) if n != 8]
 
 
+@pytest.mark.heavy  # two starts of a worker that imports torch
 @pytest.mark.skipif(os.name == "nt", reason="kills by signal")
 def test_a_killed_worker_is_told_in_words_and_one_more_call_resumes(tmp_path, working):
     write_checkpoint(tmp_path / "tiny.safetensors", tiny_checkpoint())
@@ -526,3 +528,87 @@ def test_a_long_cine_costs_no_copy_of_its_pixels(desk, working, spaces):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 10 * 2**20
+
+
+def clicked(space, segment, frame, places=RING):
+    clicks = ClickSession(space, segment, frame)
+    for x, y in places:
+        clicks.add("boundary", x, y)
+    return clicks
+
+
+def test_clicks_show_the_curve_at_once_and_the_model_s_mask_when_it_is_there(desk, working, spaces):
+    space, _ = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    clicks = clicked(space, segment, 3)
+    assert clicks.mask[25, 40] and not clicks.from_model and clicks.is_waiting
+    desk.wait(lambda: not clicks.is_waiting)
+    assert clicks.from_model and clicks.latency > 0
+    assert not space.masks.mask(segment, 3).any()
+    assert clicks.accept() and not clicks.accept()
+    assert space.masks.mask(segment, 3)[25, 40] and len(space.steps(segment, 3)) == 4
+
+
+def test_clicks_made_while_the_clip_opens_are_answered_when_it_is_open(desk, working, spaces):
+    space = spaces.open(a_cine(working))
+    segment = space.masks.add_segment("lumen")
+    clicks = clicked(space, segment, 3)
+    assert clicks.mask.any() and not clicks.from_model
+    assert clicks.accept()  # before anything was computed
+    desk.wait(lambda: space.masks.mask(segment, 3).any(), "the accepted mask")
+    assert space.history.undo_name == "Click"
+
+
+def test_newer_clicks_count_and_cleared_ones_do_not(desk, working, spaces):
+    space, _ = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    clicks = clicked(space, segment, 3)
+    clicks.add("boundary", 45, 33)
+    desk.wait(lambda: not clicks.is_waiting)
+    five = clicks.mask
+    assert np.array_equal(five, space.preview(clicks.editor.clicks.prompts))
+    clicks.undo()
+    desk.wait(lambda: not clicks.is_waiting)
+    assert not np.array_equal(clicks.mask, five)
+    clicks.add("boundary", 46, 34)
+    clicks.clear()
+    for _ in range(20):
+        desk.turn()
+    assert clicks.mask is None and not clicks.accept()
+
+
+def test_accepted_clicks_are_there_again_and_more_correct_them(desk, working, spaces):
+    space, _ = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    clicked(space, segment, 3).accept()
+    desk.wait(lambda: space.masks.mask(segment, 3).any())
+    again = ClickSession(space, segment, 3)
+    assert len(again.editor.clicks.points) == 4 and again.mask is None and not again.undo()
+    again.add("boundary", 56, 25)
+    desk.wait(lambda: not again.is_waiting)
+    again.accept()
+    assert space.masks.mask(segment, 3)[25, 54]
+    space.undo()
+    assert not space.masks.mask(segment, 3)[25, 54]
+
+
+def test_clicks_on_an_approved_frame_are_refused_in_words_and_stay(desk, working, spaces):
+    space, _ = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    space.approve(segment, [3])
+    clicks = clicked(space, segment, 3)
+    desk.wait(lambda: not clicks.is_waiting)
+    with pytest.raises(InvalidValue, match="unlock it first"):
+        clicks.accept()
+    assert clicks.mask is not None and clicks.editor.is_changed
+
+
+def test_the_mask_of_the_segment_can_be_where_clicks_start(desk, working, spaces):
+    space, _ = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[10:30, 10:40] = True
+    space.masks.write(segment, {3: mask})
+    clicks = ClickSession(space, segment, 3, use_mask=True)
+    clicks.add("boundary", 45, 20)
+    assert np.array_equal(clicks.editor.steps[-1].mask, mask)
