@@ -55,7 +55,7 @@ class Service:
         except InvalidValue as error:
             sentence = f"{error}. Until then the worker runs in this Slicer."
             transport.soon(lambda: self.notice.emit(sentence))
-            command = _slicers_own()
+            command = slicers_own()
         self.session = Session(
             transport,
             command,
@@ -110,11 +110,19 @@ def worker_command(settings: Settings) -> WorkerCommand:
     elif settings.place == "python":
         command = WorkerCommand.python(Path(settings.python).expanduser(), environment)
     else:
-        command = _slicers_own()
+        command = slicers_own()
     return command.with_memory(settings.cache_mb, settings.clips_mb)
 
 
-def _slicers_own() -> WorkerCommand:
+def local_command(settings: Settings) -> WorkerCommand:
+    """A Python of this computer for work that needs no worker: downloads, training."""
+    if settings.place == "python":
+        return worker_command(settings)
+    return slicers_own()
+
+
+def slicers_own() -> WorkerCommand:
+    """The worker in this Slicer's Python."""
     import slicer
 
     return WorkerCommand.slicer_python(sys.executable, slicer.util.startupEnvironment())
