@@ -81,16 +81,28 @@ def installed_packages(paths: Iterable[str] | None = None) -> dict[str, str]:
     paths: to look in, sys.path where None."""
     found: dict[str, str] = {}
     for each in _distributions(paths):
-        name, version = each.metadata["Name"], each.metadata["Version"]
+        name, version = _name_and_version(each)
         if name and version and not _is_leftover(each):
             found.setdefault(normal(name), version)
     return found
 
 
+def _name_and_version(each: metadata.Distribution) -> tuple[str | None, str | None]:
+    """From the folder's name where it says both: reading all the files takes 50 times as long."""
+    name, dash, version = _folder(each).name.removesuffix(".dist-info").partition("-")
+    if dash and "-" not in version and _folder(each).suffix == ".dist-info":
+        return name, version
+    return each.metadata["Name"], each.metadata["Version"]
+
+
+def _folder(each: metadata.Distribution) -> Path:
+    return Path(str(getattr(each, "_path", "")))
+
+
 def leftovers(paths: Iterable[str] | None = None) -> list[Path]:
     """Folders of package data that pip was killed over: they say that the package is installed,
     and it may not be. pip writes INSTALLER and RECORD last."""
-    return [Path(each._path) for each in _distributions(paths) if _is_leftover(each)]
+    return [_folder(each) for each in _distributions(paths) if _is_leftover(each)]
 
 
 def remove_leftovers(folders: Iterable[Path]) -> None:
@@ -111,10 +123,10 @@ def _distributions(paths: Iterable[str] | None) -> list[metadata.Distribution]:
 
 
 def _is_leftover(each: metadata.Distribution) -> bool:
-    folder = getattr(each, "_path", None)
-    if folder is None or not str(folder).endswith(".dist-info"):
+    folder = _folder(each)
+    if folder.suffix != ".dist-info":
         return False
-    return each.read_text("RECORD") is None and each.read_text("INSTALLER") is None
+    return not (folder / "RECORD").exists() and not (folder / "INSTALLER").exists()
 
 
 def normal(name: str) -> str:
