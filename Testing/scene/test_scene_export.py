@@ -11,10 +11,10 @@ from SAMUSALib.errors import CannotWrite, InvalidValue, SceneChanged
 
 pytest.importorskip("slicer", reason="needs slicer-core (3D Slicer's libraries)")
 
+import slicer  # noqa: E402
 import vtk  # noqa: E402
 from scene_nodes import random_matrix, random_transform  # noqa: E402
 
-import slicer  # noqa: E402
 from SAMUSALib.annotation import FrameState  # noqa: E402
 from SAMUSALib.app.export import FORMATS, export_steps, free_path, no_dicom  # noqa: E402
 from SAMUSALib.scene.clip_source import SequenceSource, VolumeSource  # noqa: E402

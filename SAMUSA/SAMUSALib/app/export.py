@@ -155,7 +155,7 @@ def no_dicom(source: ClipSource) -> str | None:
 
 def free_path(folder: str | os.PathLike, name: str) -> Path:
     """A path in a folder that nothing is at yet: the name, with a number where it is taken."""
-    safe = re.sub(r'[<>:"/\\\\|?*\x00-\x1f]+', "_", name).strip(" .") or "export"
+    safe = re.sub(r'[<>:"/\\|?*\x00-\x1f]+', "_", name).strip(" .") or "export"
     path, number = Path(folder) / safe, 2
     while path.exists():
         path, number = Path(folder) / f"{safe}-{number}", number + 1
