@@ -16,8 +16,8 @@ from ..errors import InvalidValue, SamusaError, SceneChanged
 from ..masks import EncodedMask
 from ..prompts import FramePrompts, SegmentPrompts, Window, merge_windows
 from ..scene import mrml
-from ..scene.clip_source import ClipSource, SequenceSource, open_clip
-from ..scene.points import to_ras
+from ..scene.clip_source import ClipSource, SequenceSource, nodes_of_class, open_clip
+from ..scene.points import slice_axis, to_ras
 from ..scene.rules import EditRules
 from ..scene.segments import ClipMasks, SequenceMasks, new_masks, open_masks
 from ..scene.state import FrameMark, SceneState, open_state
@@ -59,7 +59,8 @@ class Workspace:
     opened(); opening(Opening); failed(text): it could not be opened, or its nodes were deleted,
     closed() follows. frame_changed(segment_id, frames): masks, marks or prompts of these frames
     are others now. segments_changed(): added, removed, renamed, or other windows.
-    progress(Progress) and propagated(Outcome): of the propagation that runs. history_changed().
+    frame_shown(frame): another item of the sequence is shown. progress(Progress) and
+    propagated(Outcome): of the propagation that runs. history_changed().
     notice(text): something that the user should read. closed().
     """
 
@@ -76,7 +77,7 @@ class Workspace:
         self.opened, self.opening, self.failed = Signal(), Signal(), Signal()
         self.frame_changed, self.segments_changed = Signal(), Signal()
         self.progress, self.propagated, self.history_changed = Signal(), Signal(), Signal()
-        self.notice, self.closed = Signal(), Signal()
+        self.notice, self.closed, self.frame_shown = Signal(), Signal(), Signal()
         self.session, self.soon = session, soon
         self.source: ClipSource = open_clip(volume, axis)
         if segmentation is None:
@@ -216,9 +217,6 @@ class Workspace:
         if isinstance(self.source, SequenceSource):
             self.source.show_frame(frame)
         else:
-            from ..scene.clip_source import nodes_of_class
-            from ..scene.points import slice_axis
-
             height, width = self.source.frame_size
             centre = to_ras(self.source, [[(width - 1) / 2, (height - 1) / 2]], frame)[0]
             for view in nodes_of_class(self.source.node.GetScene(), "vtkMRMLSliceNode"):
@@ -617,11 +615,16 @@ class Workspace:
             self._observations.append((browser, tag))
 
     def _frame_shown(self) -> None:
-        if not self.is_closed:
-            try:
-                self._shown_frame = self.source.shown_frame()
-            except SceneChanged:
-                pass  # `check_nodes` closes
+        if self.is_closed:
+            return
+        try:
+            shown = self.source.shown_frame()
+        except SceneChanged:
+            return  # `check_nodes` closes
+        if shown != self._shown_frame:
+            self._shown_frame = shown
+            if shown is not None:
+                self.frame_shown.emit(shown)
 
     def _segment_removed(self, segment: str) -> None:
         # While the browser changes to another item its proxy may lose segments for a moment.
