@@ -1,6 +1,7 @@
 """The effect SAMUSA in the Segment Editor: a real phantom cine is clicked with mouse and keys, with
 a real worker. Pictures go into the test's temporary folder."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -78,13 +79,14 @@ class Bench:
 
     def xy(self, pixel, frame=0):
         """Display pixels of a frame pixel in the red view."""
-        matrix = np.eye(4)
+        return self.events.ras_to_xy(self.red, self.ras((*pixel, frame)))
+
+    def ras(self, ijk):
         import vtk
 
-        ijk = vtk.vtkMatrix4x4()
-        self.volume.GetIJKToRASMatrix(ijk)
-        matrix = ijk.MultiplyPoint((*pixel, frame, 1.0))
-        return self.events.ras_to_xy(self.red, matrix[:3])
+        matrix = vtk.vtkMatrix4x4()
+        self.volume.GetIJKToRASMatrix(matrix)
+        return matrix.MultiplyPoint((*ijk, 1.0))[:3]
 
     def click(self, pixel, frame=0, **kwargs):
         self.events.click(self.red, self.xy(pixel, frame), **kwargs)
@@ -125,9 +127,15 @@ def dice(a, b):
 
 
 @pytest.fixture
-def bench(running, tmp_path, monkeypatch):
+def effect_home(tmp_path, monkeypatch):
     monkeypatch.setenv("SAMUSA_HOME", str(tmp_path / "home"))
     monkeypatch.syspath_prepend(str(MODULE.parent / "SAMUSA"))
+    yield
+    sys.modules.pop("SegmentEditorBoundaryPointsLib", None)
+
+
+@pytest.fixture
+def bench(running, effect_home):
     frames, truth = phantom()
     browser, volume = add_cine(frames)
     made = Bench(running, volume)
@@ -137,9 +145,20 @@ def bench(running, tmp_path, monkeypatch):
     running.process_events()
     yield made
     made.close()
-    import sys
 
-    sys.modules.pop("SegmentEditorBoundaryPointsLib", None)
+
+@pytest.fixture
+def in_volume(running, effect_home):
+    """The same hand on a volume with three different spacings."""
+    import slicer
+
+    voxels = np.random.default_rng(1).integers(0, 255, (30, 40, 50)).astype(np.int16)
+    volume = slicer.util.addVolumeFromArray(voxels, name="Volume")
+    volume.SetSpacing(0.5, 0.7, 1.3)
+    volume.SetOrigin(-7, 11, 3)
+    made = Bench(running, volume)
+    yield made
+    made.close()
 
 
 def test_five_clicks_accept_undo_and_redo(bench, running, tmp_path):
@@ -244,3 +263,58 @@ def test_the_scene_may_be_closed_with_clicks_on_it(bench, running):
     slicer.mrmlScene.Clear()
     running.process_events(0.1)
     assert len(bench.effect.service.workspaces) == 0
+
+
+@pytest.mark.parametrize("name, axis", [("Red", 2), ("Green", 1), ("Yellow", 0)])
+def test_clicks_in_any_view_land_on_the_slices_it_shows(in_volume, name, axis, running):
+    import slicer
+
+    view = slicer.app.layoutManager().sliceWidget(name)
+    in_volume.effect.current = view
+    places = [(14.3, 10.6, 8.2), (30.2, 15.1, 13.7), (19.4, 25.7, 20.1)]
+    for ijk in places:
+        ijk = np.array(ijk)
+        ijk[axis] = 12
+        ras = in_volume.ras(ijk)
+        view.mrmlSliceNode().JumpSliceByOffsetting(*ras)
+        in_volume.events.click(view, in_volume.events.ras_to_xy(view, ras))
+    clicks = in_volume.clicks
+    assert clicks.frame == 12 and clicks.workspace.source.axis == axis
+    kept = [other for other in range(3) if other != axis]
+    expected = np.array([np.array(ijk)[kept] for ijk in places])
+    assert np.allclose(clicks.editor.steps[-1].boundary, expected, atol=0.35)
+    in_volume.settle()
+    in_volume.effect.accept_button.click()
+    assert in_volume.space.masks.mask(in_volume.segment, 12).sum() > 10
+
+
+def test_an_oblique_view_is_turned_onto_the_slices_and_says_so(in_volume, running):
+    import vtk
+
+    node = in_volume.red.mrmlSliceNode()
+    turn = vtk.vtkTransform()
+    turn.SetMatrix(node.GetSliceToRAS())
+    turn.RotateX(20)
+    node.GetSliceToRAS().DeepCopy(turn.GetMatrix())
+    node.UpdateMatrices()
+    ras = in_volume.ras((22.0, 20.0, 14.0))
+    node.JumpSliceByOffsetting(*ras)
+    in_volume.events.click(in_volume.red, in_volume.events.ras_to_xy(in_volume.red, ras))
+    assert "turned by 20°" in in_volume.status
+    clicks = in_volume.clicks
+    assert clicks.frame == 14
+    assert np.allclose(clicks.editor.steps[-1].boundary, [[22, 20]], atol=0.5)
+
+
+def test_accepting_obeys_the_masking_of_the_segment_editor(in_volume, running):
+    in_volume.node.SetSourceVolumeIntensityMask(True)
+    in_volume.node.SetSourceVolumeIntensityMaskRange(100, 200)
+    in_volume.red.mrmlSliceNode().JumpSliceByOffsetting(*in_volume.ras((0, 0, 9)))
+    for ijk in ((12, 10, 9), (35, 12, 9), (30, 30, 9), (14, 28, 9)):
+        xy = in_volume.events.ras_to_xy(in_volume.red, in_volume.ras(ijk))
+        in_volume.events.click(in_volume.red, xy)
+    in_volume.settle()
+    in_volume.key("Return")
+    mask = in_volume.mask(9)
+    values = in_volume.space.source.values(9)
+    assert mask.sum() > 50 and values[mask].min() >= 100 and values[mask].max() <= 200
