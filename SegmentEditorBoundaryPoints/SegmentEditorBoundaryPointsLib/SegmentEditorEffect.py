@@ -62,7 +62,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         return _(
             "<html><b>Click points on the border of a structure.</b> A curve through them is shown "
             "at once, then the model's mask. Two clicks on opposite sides are often enough."
-            "<p><img src='{picture}'></p><ul>"
+            "<p><img src='{picture}' width='320'></p><ul>"
             "<li>Shift + click: a point inside. Ctrl + click: a point outside.</li>"
             "<li>Drag a point to move it; {delete_point} removes the one under the mouse.</li>"
             "<li><b>{accept}: accept the mask.</b> {clear}: forget the clicks.</li>"
