@@ -1,5 +1,7 @@
 """The panel of SAMUSATemporal, clicked through with a real worker on simulated clips."""
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +65,7 @@ def masks(panel):
 
 
 def run(panel, button, case):
+    case.wait(lambda: button.isEnabled() and button.visible, "the button")
     button.click()
     case.wait(lambda: not panel.temporal.is_propagating, "the propagation")
     case.wait(lambda: panel.ui.bothButton.enabled, "the panel")
@@ -307,35 +310,37 @@ def test_what_is_deleted_while_masks_come_ends_it_without_an_exception(opened, c
     running.process_events(0.3)
 
 
-def test_a_lost_worker_is_said_and_one_click_goes_on(opened, case, running, tmp_path, monkeypatch):
-    panel, _ = opened
-    temporal, ui = panel.temporal, panel.ui
-    session = panel.logic.service.session
-    from SAMUSALib.worker.client import WorkerLost
+def test_a_killed_worker_is_said_and_one_click_goes_on(panel, case, running, tmp_path):
+    frames, ui, temporal = 200, panel.ui, panel.temporal
+    volume = case.add_cine(np.random.default_rng(0).integers(0, 255, (frames, 64, 64), np.uint8))
+    ui.volumeSelector.setCurrentNode(volume)
+    ui.openButton.click()
+    case.wait(lambda: temporal.is_ready, "the clip")
+    truth = np.zeros((frames, 64, 64), bool)
+    truth[:, 20:40, 20:40] = True
+    draw(panel, truth, [0])
+    worker = panel.logic.service.session._client._transport
+    killed = []
 
-    def lose(*_arguments):
-        raise WorkerLost("the worker was killed")
+    def kill(progress):
+        if not killed:
+            killed.append(worker.process)
+            os.kill(worker.process, signal.SIGKILL)
 
-    pendings = []
-    ask = temporal.workspace.annotated.propagate
-
-    def note(*arguments, **named):
-        pendings.append(ask(*arguments, **named))
-        monkeypatch.setattr(pendings[-1], "result", lose)
-        return pendings[-1]
-
-    monkeypatch.setattr(temporal.workspace.annotated, "propagate", note)
-    run(panel, ui.bothButton, case)
-    running.process_events(0.1)
-    assert "The propagation was interrupted: the worker was killed" in ui.statusLabel.text
+    temporal.progress.connect(kill)
+    run(panel, ui.forwardButton, case)
+    finished = masks(panel)
+    some = int(finished.any(axis=(1, 2)).sum())
+    assert 1 < some < frames, "the worker was killed in the middle"
+    assert "The propagation was interrupted" in ui.statusLabel.text
+    assert f"{some - 1} frames were finished and are kept" in ui.statusLabel.text
     assert ui.resumeButton.visible
     running.grab(panel.parent, tmp_path / "interrupted.png", PANEL)
-    monkeypatch.undo()
-    assert session.state is not None
-    ui.resumeButton.click()
-    case.wait(lambda: not temporal.is_propagating, "the rest")
-    running.process_events(0.1)
+    run(panel, ui.resumeButton, case)
     assert not ui.resumeButton.visible and temporal.to_compute() == 0
+    after = masks(panel)
+    assert after.any(axis=(1, 2)).all()
+    assert np.array_equal(after[:some], finished[:some])
 
 
 def test_clicking_leads_to_the_segment_editor(opened, running, tmp_path):
