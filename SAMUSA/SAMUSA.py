@@ -56,13 +56,16 @@ def load_sample(source=None):
     """Load the simulated cine that comes with SAMUSA and show it; returns its sequence node."""
     sequence = slicer.util.loadSequence(str(resources() / "SampleData" / "phantom.seq.nrrd"))
     sequence.SetName(slicer.mrmlScene.GenerateUniqueName(SAMPLE_NAME))
+    logic = slicer.modules.sequences.logic()
+    browser = logic.GetFirstBrowserNodeForSequenceNode(sequence)
+    if browser is None:
+        browser = slicer.mrmlScene.AddNewNodeByClass(
+            "vtkMRMLSequenceBrowserNode", sequence.GetName() + " browser"
+        )
+        browser.AddSynchronizedSequenceNode(sequence)
+        logic.UpdateProxyNodesFromSequences(browser)
+    slicer.util.setSliceViewerLayers(background=browser.GetProxyNode(sequence), fit=True)
     return sequence
-
-
-def show_in_slice_views(sequence):
-    browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForSequenceNode(sequence)
-    volume = browser.GetProxyNode(sequence)
-    slicer.util.setSliceViewerLayers(background=volume, fit=True)
 
 
 def resources():
@@ -145,7 +148,7 @@ class SAMUSAWidget(ScriptedLoadableModuleWidget):
 
     def on_sample(self):
         with slicer.util.tryWithErrorDisplay(_("The sample could not be loaded."), waitCursor=True):
-            show_in_slice_views(load_sample())
+            load_sample()
 
     def on_annotate(self):
         slicer.util.selectModule("SegmentEditor")

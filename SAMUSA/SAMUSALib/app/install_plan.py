@@ -48,7 +48,7 @@ SLICERS_OWN = ("numpy>=1.24", "scipy>=1.11", "SimpleITK>=2.3", "pillow>=10", "py
 LEFT_OUT = {"medpy>=0.5.2": "surface distances of `samusa evaluate`; it has to be compiled"}
 
 # What is fetched. The packages take 235 MB on the disk (measured, Linux, Python 3.11).
-SIZES = {"pytorch": "200 MB; with CUDA libraries 3 GB", "packages": "90 MB", "sam2": "1 MB"}
+SIZES = {"pytorch": "200 MB, with CUDA 3 GB", "packages": "90 MB", "sam2": "1 MB"}
 NEEDED_SPACE = {"pytorch": 2e9, "packages": 0.5e9}  # bytes on the disk
 
 _PIP = ("-m", "pip")

@@ -67,8 +67,8 @@ class SetupPanel:
             return _("This Slicer has all that the model needs, in {folder}.").format(folder=folder)
         text = _(
             "The model needs Python packages that Slicer does not bring. They go into this "
-            "Slicer's own Python ({folder}); nothing that is there is changed, and Remove takes "
-            "them out again. It takes a few minutes. You can stop at any time and go on later."
+            "Slicer's own Python ({folder}). What Slicer brings stays as it is, and Remove takes "
+            "the others out again. It takes some minutes; you can stop and go on at any time."
         ).format(folder=folder)
         if self._service.settings.place != "slicer":
             text += " " + _("The worker runs elsewhere, so you only need them to train here.")

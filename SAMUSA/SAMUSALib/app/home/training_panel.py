@@ -20,6 +20,7 @@ from .models_panel import ModelsPanel
 from .widgets import Log, Progress, show_progress
 
 PICTURE_EVERY = 20  # steps
+SAVE_EVERY = 25  # steps; what is lost at most when Slicer ends
 FILES = "*.mrb *.mrml *.nrrd *.nhdr *.mha *.mhd *.nii *.nii.gz *.mp4 *.avi *.dcm"
 
 
@@ -51,7 +52,8 @@ class TrainingPanel:
     def data(self) -> list[Path]:
         """What is trained on, in the order of the list."""
         tree = self._ui.dataList
-        return [Path(tree.topLevelItem(k).text(0)) for k in range(tree.topLevelItemCount)]
+        items = [tree.topLevelItem(row) for row in range(tree.topLevelItemCount)]
+        return [Path(item.data(0, qt.Qt.UserRole)) for item in items]
 
     def add(self, paths) -> None:
         """Put files or folders on the list; what is there already stays once."""
@@ -59,7 +61,9 @@ class TrainingPanel:
         for path in map(Path, paths):
             if path not in known:
                 item = qt.QTreeWidgetItem(self._ui.dataList)
-                item.setText(0, str(path))
+                item.setText(0, path.name)
+                item.setToolTip(0, str(path))
+                item.setData(0, qt.Qt.UserRole, str(path))
                 known.append(path)
         self._show()
 
@@ -76,6 +80,7 @@ class TrainingPanel:
             "model.name": name,
             "outputs.picture_every": PICTURE_EVERY,
             "outputs.report_every": 5,
+            "outputs.save_every": SAVE_EVERY,
         }
         arguments = ["train", self._ui.recipeBox.currentText, "--out", str(out)]
         arguments += ["--device", self._service.settings.device, "--end-with-input"]

@@ -136,7 +136,9 @@ class WorkerPanel:
 
 def status_text(status: Status) -> str:
     """Memory and more of a worker that runs."""
-    parts = [_("{mb:.0f} MB of memory").format(mb=status.memory / 1e6)]
+    parts = []
+    if status.memory:
+        parts.append(_("{mb:.0f} MB of memory").format(mb=status.memory / 1e6))
     if status.device_memory:
         mb = status.device_memory / 1e6
         parts.append(_("{mb:.0f} MB on the graphics card").format(mb=mb))
