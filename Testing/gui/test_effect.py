@@ -161,6 +161,16 @@ def in_volume(running, effect_home):
     made.close()
 
 
+def test_the_module_s_self_test_runs(running, effect_home):
+    import slicer
+
+    slicer.app.moduleManager()._load(MODULE / "SegmentEditorBoundaryPoints.py")
+    slicer.app.startupCompleted.emit()
+    case = sys.modules["SegmentEditorBoundaryPoints"].SegmentEditorBoundaryPointsTest()
+    case.runTest()
+    case.doCleanups()
+
+
 def test_five_clicks_accept_undo_and_redo(bench, running, tmp_path):
     frame = bench.start
     points = border(bench.truth[frame])

@@ -621,3 +621,44 @@ def test_the_mask_of_the_segment_can_be_where_clicks_start(desk, working, spaces
     clicks = ClickSession(space, segment, 3, use_mask=True)
     clicks.add("boundary", 45, 20)
     assert np.array_equal(clicks.editor.steps[-1].mask, mask)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("kind", [np.uint8, np.int16])
+def test_a_700_frame_cine_never_keeps_the_gui_and_costs_its_masks_alone(
+    desk, working, spaces, kind
+):
+    """Seconds of the processor, so that other programs do not count: opening 3 s, a turn of the
+    event loop 50 ms, undo 1 s; 60 MB of memory."""
+    psutil = pytest.importorskip("psutil")
+    frame = np.random.default_rng(0).integers(0, 255, (640, 480, 1)).astype(kind)
+    browser, sequence = working.sequence([np.roll(frame, n, 0) for n in range(700)])
+    desk.session.start()
+    desk.wait(lambda: desk.session.state is WorkerState.READY)
+    turns, memory = [], psutil.Process().memory_info().rss
+    plain = desk.turn
+
+    def timed():
+        start = time.thread_time()
+        plain()
+        turns.append(time.thread_time() - start)
+
+    desk.turn = timed
+    try:
+        start = time.thread_time()
+        space = spaces.open(browser.GetProxyNode(sequence))
+        heard = listen(space)
+        desk.wait(lambda: space.is_open)
+        assert time.thread_time() - start < 3.0
+        segment = space.masks.add_segment("lumen")
+        click(desk, space, segment, 350, shift=200.0)
+        space.propagate()
+        assert propagated(desk, space, heard).frames == 699
+        assert max(turns) < 0.05
+        assert psutil.Process().memory_info().rss - memory < 60 * 2**20
+        start = time.thread_time()
+        assert space.undo() == "Propagation"
+        assert time.thread_time() - start < 1.0
+        assert drawn(space, segment) == [350]
+    finally:
+        desk.turn = plain
