@@ -80,9 +80,8 @@ def coco_steps(
                         "samusa": extra,
                     }
                 )
-            yield (index + 1) / annotation.length
-        content = {
-            "info": {"description": clip.name, "version": "1.0"},
+            yield 0.9 * (index + 1) / annotation.length
+        lists = {
             "images": images,
             "annotations": annotations,
             "categories": [
@@ -91,7 +90,20 @@ def coco_steps(
             ],
         }
         with open(made / "annotations.json", "w", encoding="utf-8") as file:
-            json.dump(content, file, ensure_ascii=False, separators=(",", ":"))
+            info = {"description": clip.name, "version": "1.0"}
+            file.write(f'{{"info":{_json(info)}')
+            for name, entries in lists.items():  # 700 annotations at once take 0.1 s
+                file.write(f',\n"{name}":[')
+                for number, entry in enumerate(entries):
+                    file.write(f"{',' if number else ''}\n{_json(entry)}")
+                    yield 0.9
+                file.write("]")
+            file.write("}\n")
+    yield 1.0
+
+
+def _json(value: dict) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
