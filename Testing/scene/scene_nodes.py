@@ -64,12 +64,23 @@ class WorkingScene:
 
     def load(self, path):
         """Add what a .mrb holds to the scene, as Slicer's application does."""
+        self._cache_beside(path)
+        assert self.scene.ReadFromMRB(str(path))
+
+    def save(self, path):
+        """Write the scene as a .mrb, as Slicer's application does."""
+        self._cache_beside(path)
+        for node in self.nodes("vtkMRMLStorableNode"):
+            if node.GetStorageNode() is None:
+                node.AddDefaultStorageNode()
+        assert self.scene.WriteToMRB(str(path))
+
+    def _cache_beside(self, path):
         cache = slicer.vtkCacheManager()
         cache.SetRemoteCacheDirectory(str(path.parent / "cache"))
         manager = slicer.vtkDataIOManager()
         manager.SetCacheManager(cache)
         self.scene.SetDataIOManager(manager)
-        assert self.scene.ReadFromMRB(str(path))
 
     def nodes(self, class_name):
         count = self.scene.GetNumberOfNodesByClass(class_name)

@@ -469,14 +469,18 @@ def test_a_journal_brings_work_back_into_a_new_scene(desk, working, spaces):
     assert again.undo() == "Recover" and drawn(again, found.id) == []
 
 
-def test_a_saved_scene_needs_no_journal_until_the_next_change(desk, working, spaces):
+def test_a_saved_scene_needs_no_journal_until_the_next_change(desk, working, spaces, tmp_path):
     space, _ = open_cine(desk, working, spaces)
     segment = space.masks.add_segment("lumen")
     click(desk, space, segment, 4)
-    space.annotated.saved()
+    spaces.tick()
+    assert len(list_journals(desk.journals)) == 1
+    working.save(tmp_path / "scene.mrb")
+    spaces.tick()
     desk.turn()
     assert list_journals(desk.journals) == []
     click(desk, space, segment, 5)
+    spaces.tick()
     work = read_journal(list_journals(desk.journals)[0].path).work
     assert set(work.segments[segment].frames) == {4, 5}
 

@@ -71,7 +71,7 @@ class Service:
         )
         self._timer = qt.QTimer()
         self._timer.setInterval(TICK_MS)
-        self._timer.timeout.connect(self.session.tick)
+        self._timer.timeout.connect(self._tick)
         self._timer.start()
         slicer.app.aboutToQuit.connect(self.close)
 
@@ -86,6 +86,10 @@ class Service:
         if command != self.session.command:
             self.session.set_command(command)
         self.session.set_model(self.settings.model, self.settings.device)
+
+    def _tick(self) -> None:
+        self.session.tick()
+        self.workspaces.tick()
 
     def close(self) -> None:
         """The application quits: what is accepted is on disk, the worker ends at once."""

@@ -184,10 +184,16 @@ class Workspace:
         except SceneChanged as error:
             self._fail(error)
 
-    def saved(self) -> None:
-        """The scene was saved: the journal so far is not needed. Masks that are in memory alone
-        keep it."""
-        if self.is_open and not self._unkept and not self.masks.stored_node.GetModifiedSinceRead():
+    def check_saved(self) -> None:
+        """Where the scene has been saved since the last change, with the masks, the journal so far
+        is not needed any more. (Slicer tells nobody when it saves.)"""
+        if not self.is_open or self._unkept or self.annotated.journal is None:
+            return
+        try:
+            state, masks = self.state.node, self.masks.stored_node
+        except SceneChanged:
+            return  # `check_nodes` closes
+        if state.GetScene().GetStoredTime() > state.GetMTime() and not masks.GetModifiedSinceRead():
             self.annotated.saved()
 
     def _need_open(self) -> AnnotatedClip:
@@ -679,7 +685,6 @@ class Workspaces:
         self._tags = [
             scene.AddObserver(scene.StartCloseEvent, lambda *_: self.close_all()),
             scene.AddObserver(scene.NodeRemovedEvent, lambda *_: self._check_soon()),
-            scene.AddObserver(scene.EndSaveEvent, lambda *_: soon(self._saved)),
         ]
         self._checking = False
 
@@ -743,6 +748,7 @@ class Workspaces:
         for each in list(self._open):
             each.check_nodes()
 
-    def _saved(self) -> None:
+    def tick(self) -> None:
+        """To be called about every half second."""
         for each in list(self._open):
-            each.saved()
+            each.check_saved()
