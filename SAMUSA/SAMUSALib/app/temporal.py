@@ -455,8 +455,18 @@ class Temporal:
 
     def _opened(self) -> None:
         self.working.emit(1.0, "")
-        if not self.segments():
-            self.workspace.masks.add_segment()
+        # In a turn of its own: a segment on each of 700 frames takes 30 ms.
+        self._soon(self._begin)
+
+    def _begin(self) -> None:
+        if self.workspace is None or not self.workspace.is_open:
+            return
+        try:
+            if not self.workspace.masks.segments():
+                self.workspace.masks.add_segment()
+        except SceneChanged as error:
+            self.notice.emit(str(error))
+            return
         self._segments_changed()
         self.measure()
 
