@@ -116,3 +116,22 @@ def test_samusa_runs_in_the_python_of_the_worker():
     assert changed.arguments == ("-m", "SAMUSALib.cli", "models", "list")
     assert changed.environment["PYTHONPATH"] == command.environment["PYTHONPATH"]
     assert changed.environment["SAMUSA_PROGRESS"] == "lines"
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_command_that_ends_with_its_input_ends_well_without_it(asked):
+    """A thread that waits for the input must not spoil the interpreter's end."""
+    code = (
+        "import threading, time\n"
+        "from SAMUSALib.cli.train import _wait_for_input\n"
+        "threading.Thread(target=_wait_for_input, daemon=True).start()\n"
+        "print('begun', flush=True)\n"
+        f"for _ in range({6000 if asked else 20}): time.sleep(0.01)\n"
+    )
+    run = Run("-c", code)
+    run.until(lambda: run.lines)
+    if asked:
+        run.job.ask_to_end()
+    end = run.finish()
+    assert end.ok is not asked and not any("Fatal" in line for line in end.lines)
+    assert not asked or "KeyboardInterrupt" in end.lines

@@ -118,8 +118,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _wait_for_input() -> None:
-    """Ctrl-C for what runs on the main thread; a killed parent leaves nothing running either."""
-    sys.stdin.buffer.readline()
+    """Ctrl-C for what runs on the main thread; a killed parent leaves nothing running either.
+    Not by sys.stdin, whose lock would be held when the interpreter ends before the input does."""
+    os.read(sys.stdin.fileno(), 1)
     _thread.interrupt_main()
 
 
