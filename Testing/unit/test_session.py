@@ -391,8 +391,8 @@ def test_propagation_takes_what_is_accepted(world, opened):
     opened.set_steps("s1", 2, CLICKS)
     opened.accept("s1", 3, bright(opened, 3), FrameState.REVIEWED)
     opened.accept("s1", 4, bright(opened, 4), FrameState.PROPAGATED)
-    opened.set_segment("s2", "without prompts")
-    opened.accept("s2", 3, bright(opened, 3), FrameState.REVIEWED)
+    opened.set_segment("s2", "nothing to start from")
+    opened.accept("s2", 3, bright(opened, 3), FrameState.PROPAGATED)
     frames = []
     run = opened.propagate(changed={"s1": {2}})
     run.on_frame(frames.append)
@@ -405,6 +405,19 @@ def test_propagation_takes_what_is_accepted(world, opened):
     assert [event.frame for event in frames] == list(range(6))
     with pytest.raises(InvalidValue, match="there is no segment 'none'"):
         opened.propagate(["none"])
+
+
+def test_propagation_can_keep_accepted_masks_and_stay_within_frames(world, opened):
+    for frame in (0, 2):
+        opened.set_steps("s1", frame, CLICKS)
+    opened.accept("s1", 2, bright(opened, 2), FrameState.PROMPTED)
+    world.answer(opened.propagate(["s1"], keep={"s1": {2, 3}}, within=(1, 9)))
+    (request,) = world.transport.asked(m.Propagate)
+    (segment,) = request.segments
+    assert segment.windows == (Window(1, 4),) and set(segment.frames) == {2}
+    assert request.locked == {"s1": {2: bright(opened, 2)}}
+    with pytest.raises(InvalidValue, match="no window between frames 5 and 5"):
+        opened.propagate(["s1"], within=(5, 9))
 
 
 def test_an_interrupted_propagation_keeps_its_frames_and_fails(world, opened):

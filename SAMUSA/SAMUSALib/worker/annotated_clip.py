@@ -217,8 +217,7 @@ class AnnotatedClip:
             for key, known in chosen.items()
         }
         prompts = tuple(
-            _prompts_of(key, known, kept[key], within, self.work.clip.length)
-            for key, known in chosen.items()
+            _prompts_of(key, known, within, self.work.clip.length) for key, known in chosen.items()
         )
         locked = {
             each.name: {
@@ -253,7 +252,6 @@ class AnnotatedClip:
 def _prompts_of(
     key: str,
     known: AcceptedSegment,
-    kept: Collection[int],
     within: tuple[int, int] | None,
     length: int,
 ) -> SegmentPrompts:
@@ -270,9 +268,4 @@ def _prompts_of(
             )
     prompts = {n: steps[-1] for n, steps in known.steps.items()}
     inside = {n: p for n, p in prompts.items() if not windows or any(n in w for w in windows)}
-    shown = [n for n in sorted(kept) if not known.frames[n].mask.is_empty]
-    if shown and all(each.is_empty for each in inside.values()):
-        # A propagation wants a prompt, also where reviewed masks alone are to be followed.
-        near = [n for n in shown if not windows or any(n in w for w in windows)]
-        inside |= {n: FramePrompts(mask=known.frames[n].mask.decode()) for n in near[:1]}
     return SegmentPrompts(key, inside, windows)
