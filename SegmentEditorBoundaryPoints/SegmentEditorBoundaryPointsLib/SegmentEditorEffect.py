@@ -425,11 +425,14 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         from SAMUSALib.scene.mrml import to_array
 
         node = self.scriptedEffect.parameterSetNode()
+        matrix = to_array(view.mrmlSliceNode().GetSliceToRAS())
+        if node is None or node.GetScene() is None:  # the scene was closed
+            return Shown(None, None, "", matrix)
         return Shown(
             node.GetSourceVolumeNode(),
             node.GetSegmentationNode(),
             node.GetSelectedSegmentID() or "",
-            to_array(view.mrmlSliceNode().GetSliceToRAS()),
+            matrix,
         )
 
     def _ras(self, interactor, view):

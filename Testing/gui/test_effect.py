@@ -271,7 +271,9 @@ def test_the_scene_may_be_closed_with_clicks_on_it(bench, running):
     bench.click((60, 60))
     bench.click((80, 70))
     slicer.mrmlScene.Clear()
-    running.process_events(0.1)
+    running.process_events(0.6)  # the status line is shown again
+    bench.events.click(bench.red, (150, 150))
+    assert "volume" in bench.status
     assert len(bench.effect.service.workspaces) == 0
 
 
