@@ -85,6 +85,7 @@ class SAMUSAWidget(ScriptedLoadableModuleWidget):
         from SAMUSALib.app.home.setup_panel import SetupPanel
         from SAMUSALib.app.home.training_panel import TrainingPanel
         from SAMUSALib.app.home.worker_panel import WorkerPanel
+        from SAMUSALib.app.jobs import Job
         from SAMUSALib.app.service import service
 
         panel = slicer.util.loadUI(self.resourcePath("UI/SAMUSA.ui"))
@@ -99,6 +100,7 @@ class SAMUSAWidget(ScriptedLoadableModuleWidget):
         self.recovery = RecoveryPanel(self.ui, self.service)
         self.training = TrainingPanel(self.ui, self.service, self.models)
         self.panels = [self.set_up, self.worker, self.models, self.recovery, self.training]
+        slicer.app.aboutToQuit.connect(Job.end_all)
         self.ui.sampleButton.clicked.connect(lambda: self.on_sample())
         self.ui.annotateButton.clicked.connect(lambda: self.on_annotate())
         self.ui.timelineButton.clicked.connect(lambda: slicer.util.selectModule("SAMUSATemporal"))

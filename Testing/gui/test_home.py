@@ -571,10 +571,11 @@ def test_quitting_ends_all_that_runs(home, monkeypatch, annotated_set, tmp_path)
 
     if host.missing():
         pytest.skip(host.missing())
-    ended = tmp_path / "ended"
+    process = tmp_path / "process"
     code = (
-        "import pathlib, sys; print('begun', flush=True); sys.stdin.readline()\n"
-        f"pathlib.Path({str(ended)!r}).touch()"
+        "import os, pathlib, time; print('begun', flush=True)\n"
+        f"pathlib.Path({str(process)!r}).write_text(str(os.getpid()))\n"
+        "time.sleep(60)"
     )
     with host.running():
         from SAMUSALib.app.home import training_panel
@@ -583,7 +584,7 @@ def test_quitting_ends_all_that_runs(home, monkeypatch, annotated_set, tmp_path)
         widget = host.load_module(MODULE)
         widget.training.add([annotated_set])
         widget.ui.trainButton.click()
-        host.wait_until(lambda: "begun" in widget.ui.trainingLog.plainText, what="the run")
-        widget.cleanup()
-        host.wait_until(ended.exists, what="its end")
+        host.wait_until(lambda: process.exists() and process.read_text(), what="the run")
     assert host.errors.uncaught() == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(process.read_text()), 0)

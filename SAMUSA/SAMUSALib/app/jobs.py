@@ -91,6 +91,15 @@ class Job:
             self._cancelled = True
             self._transport.write(b"end\n")
 
+    @classmethod
+    def end_all(cls) -> None:
+        """The application quits: all that runs is killed, and seen off before Qt goes."""
+        for job in list(cls._running):
+            job.cancel()
+            close = getattr(job._transport, "close", None)
+            if close is not None:
+                close()
+
     # What the transport calls -------------------------------------------------------------------
 
     def received(self, data: bytes) -> None:
