@@ -1,7 +1,8 @@
 # Everything happens in .venv; nothing outside this folder is touched.
 #   make demo    set up, then the main job on a simulated clip
 #   make test    set up, then all checks and tests
-#   make bench   set up, then measure speed and memory into OUT (bench.json)
+#   make bench   set up, then measure speed and memory into OUT (bench.json), also beside the
+#                official SAM2 video predictor
 #   make bench-training   the same for training, on the GPU if there is one
 # TORCH=... chooses another build of torch, e.g. make TORCH="torch==2.12.1" demo
 
@@ -36,6 +37,8 @@ $(VENV)/tests.done: $(VENV)/engine.done
 	@$(PIP) --editable ".[test]"
 	@$(PIP) --editable ".[scene]" || \
 	    echo "note: slicer-core has no build for this Python; the tests in Testing/scene are skipped"
+	@$(PIP) --editable ".[gui]" || \
+	    echo "note: PySide6 has no build for this Python; the tests in Testing/gui are skipped"
 	@touch $@
 
 demo: setup
@@ -43,11 +46,15 @@ demo: setup
 	@$(BIN)/samusa demo --out demo-output
 
 bench: setup
-	@echo "Measuring the engine on this computer (a few minutes; leave it alone meanwhile)"
+	@echo "Measuring the engine on this computer (up to 10 minutes; leave it alone meanwhile)"
+	@rm -f "$(OUT)"
 	@$(BIN)/python Testing/benchmarks/engine.py --out "$(OUT)"
+	@$(BIN)/python Testing/benchmarks/official.py --out "$(OUT)"
+	@$(BIN)/python Testing/benchmarks/worker.py --out "$(OUT)"
 
 bench-training: setup
 	@echo "Measuring training on this computer (a few minutes; leave it alone meanwhile)"
+	@rm -f "$(OUT)"
 	@$(BIN)/python Testing/benchmarks/training.py --out "$(OUT)"
 
 lint: $(VENV)/tests.done

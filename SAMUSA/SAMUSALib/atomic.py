@@ -23,6 +23,11 @@ _REASONS = {
 }
 
 
+def reason_of(error: OSError) -> str:
+    """Why the system refused to write, in words, and what to do."""
+    return _REASONS.get(error.errno) or error.strerror or str(error)
+
+
 @contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside `path`; what is written there replaces `path` at the end.
@@ -50,7 +55,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and not isinstance(error, CannotWrite):
-            reason = _REASONS.get(error.errno) or error.strerror or str(error)
+            reason = reason_of(error)
             raise CannotWrite(f"{path} could not be written: {reason}") from error
         raise
 
@@ -78,7 +83,7 @@ def atomic_folder(folder: str | os.PathLike) -> Iterator[Path]:
         except BaseException as error:
             shutil.rmtree(temporary, ignore_errors=True)
             if isinstance(error, OSError) and not isinstance(error, CannotWrite):
-                reason = _REASONS.get(error.errno) or error.strerror or str(error)
+                reason = reason_of(error)
                 raise CannotWrite(f"{folder} could not be written: {reason}") from error
             raise
 
@@ -92,7 +97,7 @@ def made_folder(folder: str | os.PathLike) -> Iterator[Path]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            reason = _REASONS.get(error.errno) or error.strerror or str(error)
+            reason = reason_of(error)
             raise CannotWrite(f"folder {folder} could not be made: {reason}") from error
         yield folder
     except BaseException:

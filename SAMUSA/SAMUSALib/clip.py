@@ -6,6 +6,7 @@ integers. IJK are the voxel indices of the source volume, RAS are millimetres in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -153,11 +154,49 @@ class Geometry:
         return voxels.transpose(*order, *range(3, voxels.ndim))
 
 
+class FrameReader:
+    """Frames that lie elsewhere and are read when they are asked for; nothing is kept.
+
+    It reads like a uint8 array of `shape`, (T, H, W) or (T, H, W, 3): reader[t], reader[t0:t1],
+    reader[t, rows]. read(t, rows): rows of frame t, of any index that an array takes; what it
+    raises comes out of the reading.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, shape: tuple[int, ...], read: Callable[[int, slice], np.ndarray]):
+        self.shape = tuple(int(n) for n in shape)
+        self._read = read
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key) -> np.ndarray:
+        if isinstance(key, tuple):
+            return self._read(int(key[0]), key[1])
+        if isinstance(key, slice):
+            frames = [self[index] for index in range(*key.indices(len(self)))]
+            return np.stack(frames) if frames else np.empty((0, *self.shape[1:]), np.uint8)
+        return self._read(int(key), slice(None))
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        frames = self[:]
+        return frames if dtype is None else frames.astype(dtype)
+
+
 @dataclass(frozen=True, eq=False)
 class Clip:
     """Ordered 8-bit frames of one acquisition.
 
-    frames: uint8, (T, H, W) grey or (T, H, W, 3) RGB.
+    frames: uint8, (T, H, W) grey or (T, H, W, 3) RGB; an array, or a FrameReader.
     geometry: where the pixels are; its frame shape must equal the frames'.
     name: shown to the user. times: seconds from the first frame, (T,), or None.
     intensity_rule: how the source's values became 8 bits, in words ("" if they were).
@@ -171,7 +210,8 @@ class Clip:
     source: str = field(default="")
 
     def __post_init__(self):
-        frames = np.asarray(self.frames)
+        lazy = isinstance(self.frames, FrameReader)
+        frames = self.frames if lazy else np.asarray(self.frames)
         if frames.dtype != np.uint8:
             raise InvalidValue(f"frames are {frames.dtype}; 8-bit frames are needed (see to_8bit)")
         if frames.ndim not in (3, 4) or (frames.ndim == 4 and frames.shape[3] != 3):
@@ -223,23 +263,44 @@ def to_8bit(
     if window is None and values.dtype == np.uint8:
         return values, ""
     if window is None:
-        sample = values.ravel()[:: max(1, values.size // 2_000_000)]
-        sample = sample[np.isfinite(sample)]
-        if sample.size == 0:
-            raise InvalidValue("pixels hold no finite number")
-        low, high = (float(v) for v in np.percentile(sample, [0.5, 99.5]))
-        rule = f"percentiles 0.5 and 99.5 of the clip: {low:g}..{high:g} -> 0..255"
-        if high <= low:
-            low, high = float(sample.min()), float(sample.max())
-            rule = f"lowest and highest value of the clip: {low:g}..{high:g} -> 0..255"
+        low, high, rule = robust_window(values.ravel()[:: sample_step(values.size)])
     else:
-        low, high = (float(v) for v in window)
-        if not (np.isfinite(low) and np.isfinite(high) and high > low):
-            raise InvalidValue(f"window is {window}; its end must be above its start")
-        rule = f"display window {low:g}..{high:g} -> 0..255"
+        low, high, rule = display_window(*window)
     out = np.empty(values.shape, np.uint8)
-    scale = 255.0 / (high - low) if high > low else 0.0
     for index in range(len(values)):  # frame by frame: a float copy of a long clip would be large
-        frame = np.nan_to_num(values[index].astype(np.float32), nan=low, posinf=high, neginf=low)
-        out[index] = np.clip((frame - low) * scale + 0.5, 0, 255).astype(np.uint8)
+        out[index] = stretch(values[index], low, high)
     return out, rule
+
+
+def sample_step(size: int) -> int:
+    """Every so many of a clip's `size` values are looked at for its percentiles."""
+    return max(1, size // 2_000_000)
+
+
+def robust_window(sample: np.ndarray) -> tuple[float, float, str]:
+    """(lowest, highest, the rule in words): percentiles 0.5 and 99.5 of a clip's values."""
+    sample = sample[np.isfinite(sample)]
+    if sample.size == 0:
+        raise InvalidValue("pixels hold no finite number")
+    low, high = (float(v) for v in np.percentile(sample, [0.5, 99.5]))
+    rule = f"percentiles 0.5 and 99.5 of the clip: {low:g}..{high:g} -> 0..255"
+    if high <= low:
+        low, high = float(sample.min()), float(sample.max())
+        rule = f"lowest and highest value of the clip: {low:g}..{high:g} -> 0..255"
+    return low, high, rule
+
+
+def display_window(low: float, high: float) -> tuple[float, float, str]:
+    """(lowest, highest, the rule in words) of what a display shows. Raises InvalidValue."""
+    low, high = float(low), float(high)
+    if not (np.isfinite(low) and np.isfinite(high) and high > low):
+        raise InvalidValue(f"window is {(low, high)}; its end must be above its start")
+    return low, high, f"display window {low:g}..{high:g} -> 0..255"
+
+
+def stretch(frame: np.ndarray, low: float, high: float) -> np.ndarray:
+    """One frame of any numbers -> uint8, linear from low..high; what is not finite counts as
+    lowest. Where low and high are the same: 0."""
+    scale = 255.0 / (high - low) if high > low else 0.0
+    frame = np.nan_to_num(frame.astype(np.float32), nan=low, posinf=high, neginf=low)
+    return np.clip((frame - low) * scale + 0.5, 0, 255).astype(np.uint8)

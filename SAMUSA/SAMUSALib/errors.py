@@ -27,3 +27,7 @@ class TrainingFailed(SamusaError):
 
 class CannotWrite(SamusaError, OSError):
     """Output could not be written (full disk, no permission); nothing half-written is left."""
+
+
+class SceneChanged(SamusaError):
+    """A node or segment that was in use is no longer in the scene, or no longer what it was."""

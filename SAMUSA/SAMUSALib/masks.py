@@ -51,8 +51,15 @@ class EncodedMask:
     def decode(self) -> np.ndarray:
         """(H, W) bool. Raises InvalidValue if the data is damaged."""
         mask = np.zeros(self.shape, dtype=bool)
-        if self.box is None:
-            return mask
+        if self.box is not None:
+            x0, y0, x1, y1 = self.box
+            bits = self.decode_box()
+            mask[y0 : y1 + 1, x0 : x1 + 1] = bits
+        return mask
+
+    def decode_box(self) -> np.ndarray:
+        """(h, w) bool: what lies inside the box of a mask that is not empty. Raises InvalidValue
+        if the data is damaged."""
         x0, y0, x1, y1 = self.box
         height, width = y1 - y0 + 1, x1 - x0 + 1
         fits = 0 <= x0 <= x1 < self.shape[1] and 0 <= y0 <= y1 < self.shape[0]
@@ -64,8 +71,7 @@ class EncodedMask:
         if not fits or len(bits) != expected:
             raise InvalidValue(f"encoded mask of {self.shape} is damaged")
         unpacked = np.unpackbits(np.frombuffer(bits, np.uint8), count=height * width)
-        mask[y0 : y1 + 1, x0 : x1 + 1] = unpacked.reshape(height, width)
-        return mask
+        return unpacked.reshape(height, width).astype(bool)
 
     @property
     def is_empty(self) -> bool:
@@ -74,22 +80,48 @@ class EncodedMask:
 
 @dataclass(frozen=True)
 class MaskDelta:
-    """What changed between two masks of one shape: applying it swaps one for the other."""
+    """What changed between two masks of one shape: forward before -> after, and back.
 
-    changed: EncodedMask
+    Which pixels came and which went is kept apart, so that going back leaves alone what somebody
+    else has changed elsewhere in the mask meanwhile.
+    """
+
+    added: EncodedMask
+    removed: EncodedMask
 
     @classmethod
     def between(cls, before: np.ndarray, after: np.ndarray) -> MaskDelta:
         before, after = _as_mask(before), _as_mask(after)
         if before.shape != after.shape:
             raise InvalidValue(f"masks have shapes {before.shape} and {after.shape}; one is needed")
-        return cls(EncodedMask.encode(before ^ after))
+        return cls(EncodedMask.encode(after & ~before), EncodedMask.encode(before & ~after))
+
+    @property
+    def is_empty(self) -> bool:
+        return self.added.is_empty and self.removed.is_empty
+
+    def then(self, later: MaskDelta) -> MaskDelta:
+        """This change and a later one as one."""
+        added, removed = self.added.decode(), self.removed.decode()
+        more, less = later.added.decode(), later.removed.decode()
+        if added.shape != more.shape:
+            raise InvalidValue(f"changes of masks of {added.shape} and {more.shape} are no pair")
+        return MaskDelta(
+            EncodedMask.encode((added & ~less) | (more & ~removed)),
+            EncodedMask.encode((removed & ~more) | (less & ~added)),
+        )
 
     def apply(self, mask: np.ndarray) -> np.ndarray:
-        """Before -> after, and after -> before."""
+        """Before -> after, (H, W) bool."""
+        return self._swap(mask, self.added, self.removed)
+
+    def revert(self, mask: np.ndarray) -> np.ndarray:
+        """After -> before, (H, W) bool."""
+        return self._swap(mask, self.removed, self.added)
+
+    @staticmethod
+    def _swap(mask: np.ndarray, added: EncodedMask, removed: EncodedMask) -> np.ndarray:
         mask = _as_mask(mask)
-        if mask.shape != self.changed.shape:
-            raise InvalidValue(
-                f"mask has shape {mask.shape}; the change is for {self.changed.shape}"
-            )
-        return mask ^ self.changed.decode()
+        if mask.shape != added.shape:
+            raise InvalidValue(f"mask has shape {mask.shape}; the change is for {added.shape}")
+        return (mask & ~removed.decode()) | added.decode()

@@ -177,9 +177,10 @@ class SegmentPrompts:
         """The windows, or the whole clip where none is stated."""
         return self.windows or (Window(0, clip_length - 1),)
 
-    def check(self, clip_length: int, frame_size: tuple[int, int]) -> None:
-        """Raise InvalidValue unless the prompts fit a clip of that length and frame size."""
-        if not any(not prompts.is_empty for prompts in self.frames.values()):
+    def check(self, clip_length: int, frame_size: tuple[int, int], reviewed: bool = False) -> None:
+        """Raise InvalidValue unless the prompts fit a clip of that length and frame size.
+        reviewed: the segment has reviewed masks to start from, so it needs no prompt."""
+        if not reviewed and all(prompts.is_empty for prompts in self.frames.values()):
             raise InvalidValue(
                 f"segment {self.name!r} has no prompt; give one on at least one frame"
             )

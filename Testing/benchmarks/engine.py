@@ -11,26 +11,28 @@ long clip. Times are medians with the smallest and the largest value.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import resource
 import sys
-import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from measure import (
+    MIB,
+    arguments,
+    cine,
+    computer,
+    in_new_process,
+    peak_bytes,
+    record,
+    repeated,
+    spread,
+)
 
 CLICKS = 5
 CINE_FRAMES = 60
 SAMPLED_AT = 100  # frame at which the memory of a long clip is read for the first time
 PERIOD = 20  # a long clip is this many simulated frames, repeated
-MIB = 2**20
 
 
 def main() -> int:
@@ -38,77 +40,26 @@ def main() -> int:
     from SAMUSALib.engine.registry import find_model
 
     model_file = find_model(args.model).path
-    # First, and in processes of their own: a new process inherits the peak of the one that starts
-    # it, so this one must not have loaded torch yet.
+    # First, and in processes of their own: this one must not have loaded torch yet.
     results = measure_memory(model_file, args.frames, args.threads) if args.frames else {}
-    results = describe(args) | measure_speed(model_file, args) | results
-    args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    for name, value in results.items():
-        print(f"{name:<37} {value}")
-    print(f"wrote {args.out}")
+    described = {"model": args.model, "cine_frames": args.cine, "long_clip_frames": args.frames}
+    results = computer(args.threads) | described | measure_speed(model_file, args) | results
+    record(args.out, results)
     return 0
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--model", default="samusa-small", help="name or checkpoint file")
-    parser.add_argument("--threads", type=int, default=usable_cores(), help="default: all cores")
     parser.add_argument(
         "--frames", type=int, default=700, help="of the long clip; 0 leaves memory out"
     )
     parser.add_argument("--cine", type=int, default=CINE_FRAMES, help="frames of the cine")
     parser.add_argument("--repeats", type=int, default=3, help="of propagation; clicks: 10 times")
-    parser.add_argument("--out", type=Path, default=Path("bench.json"))
     return parser.parse_args()
 
 
-def usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def describe(args: argparse.Namespace) -> dict:
-    import torch
-
-    return {
-        "model": args.model,
-        "processor": processor(),
-        "cores": usable_cores(),
-        "threads": args.threads,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cine_frames": args.cine,
-        "long_clip_frames": args.frames,
-    }
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 # What is annotated ----------------------------------------------------------------------------
-
-
-def cine(frames: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Simulated frames (T, H, W) uint8 and the masks (T, H, W) bool of the lesion in them."""
-    from SAMUSALib.phantom import demo_spec, simulate
-
-    demo = demo_spec()
-    scale = height / demo.size[0]
-    lesion = replace(
-        demo.structures[0],
-        centre=(width / 2, 0.6 * height),
-        axes=tuple(scale * axis for axis in demo.structures[0].axes),
-        visible=(),
-    )
-    spec = replace(demo, frames=frames, size=(height, width), structures=(lesion,), distractors=())
-    phantom = simulate(spec)
-    return phantom.frames, phantom.labels == 1
 
 
 def clicks_on(truth: np.ndarray) -> np.ndarray:
@@ -181,21 +132,6 @@ def run_engine(name: str, args: argparse.Namespace, truth: np.ndarray, start: Ca
     }
 
 
-def repeated(times: int, act: Callable[[], object]) -> list[float]:
-    """Seconds of each call."""
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        act()
-        seconds.append(time.perf_counter() - start)
-    return seconds
-
-
-def spread(name: str, values: list[float]) -> dict[str, float]:
-    by_name = {"median": np.median(values), "min": min(values), "max": max(values)}
-    return {f"{name}_{kind}": round(float(value), 4) for kind, value in by_name.items()}
-
-
 # Memory ---------------------------------------------------------------------------------------
 
 
@@ -212,11 +148,6 @@ def measure_memory(model_file: Path, frames: int, threads: int) -> dict:
         f"memory_mib_at_frame_{frames}": long[1],
         "memory_growth": round(long[1] / long[0] - 1, 4),
     }
-
-
-def in_new_process(act: Callable, *args):
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(act, *args).result()
 
 
 def peaks(model_file: Path, count: int, early: int, threads: int) -> list[float]:
@@ -236,11 +167,6 @@ def peaks(model_file: Path, count: int, early: int, threads: int) -> list[float]
         if done in (early, count):
             found.append(round((peak_bytes() - frames.nbytes) / MIB, 1))
     return found
-
-
-def peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 if __name__ == "__main__":

@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import json
 import os
-import platform
-import resource
 import shutil
 import subprocess
 import sys
@@ -26,22 +23,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-MIB = 2**20
+from measure import MIB, arguments, peak_bytes, processor, record
+
 WARM_UP = 3  # steps that are not counted: the first ones set up kernels and fill caches
 
 
 def main() -> int:
     args = parse_arguments()
-    results = measure(args)
-    args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    for name, value in results.items():
-        print(f"{name:<30} {value}")
-    print(f"wrote {args.out}")
+    record(args.out, measure(args))
     return 0
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__, "bench-training.json")
+    parser.set_defaults(threads=None)  # what the recipe says
     parser.add_argument("--config", default="samusa-small", help="a recipe or a .yaml file")
     parser.add_argument("--data", type=Path, nargs="*", default=[], help="sets beside phantoms")
     parser.add_argument("--phantoms", type=int, default=8)
@@ -50,8 +45,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, help="default: chosen for the computer")
     parser.add_argument("--precision", help="bf16, fp16 or float32")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--out", type=Path, default=Path("bench-training.json"))
     return parser.parse_args()
 
 
@@ -119,7 +112,7 @@ def measure(args: argparse.Namespace) -> dict:
         "samples_per_second": round(samples / spent, 2),
         "share_waiting_for_samples": round(waited / spent, 4),
         "share_simulating_annotator": round(annotator.seconds / spent, 4),
-        "peak_memory_mib": round(peak_bytes() / MIB),
+        "peak_memory_mib": round(peak_bytes(children=True) / MIB),
     }
     for kind, seconds in sorted(by_kind.items()):
         results[f"seconds_{kind}_step"] = round(sum(seconds) / len(seconds), 4)
@@ -144,14 +137,6 @@ def describe(config, accelerator, workers: int) -> dict:
         "clip_batch": config.optimiser.clip_batch,
         "workers": workers,
     }
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def preparation(batches, least: float = 3.0) -> dict:
@@ -241,15 +226,6 @@ class GpuWatch:
 
     def mean(self) -> float | None:
         return round(sum(self.readings) / len(self.readings), 1) if self.readings else None
-
-
-def peak_bytes() -> int:
-    """Of this process and of its largest worker."""
-    peak = sum(
-        resource.getrusage(who).ru_maxrss
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 if __name__ == "__main__":

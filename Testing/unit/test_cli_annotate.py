@@ -362,12 +362,13 @@ def test_a_bug_is_one_line_too(job, fake_engine, capsys):
 
 
 def test_wanted_masks_follow_windows_and_direction(clip_file):
+    from SAMUSALib.engine.plan import count_masks
     from SAMUSALib.io.read_clip import read_clip
     from SAMUSALib.prompts import FramePrompts, SegmentPrompts, Window
 
     clip = read_clip(clip_file)
     given = {3: FramePrompts(boundary=BOUNDARY)}
     segments = [SegmentPrompts("a", given, (Window(1, 6),)), SegmentPrompts("b", given)]
-    assert annotate.frames_wanted(clip, segments, "both") == 6 + 8
-    assert annotate.frames_wanted(clip, segments, "forward") == 4 + 5
-    assert annotate.frames_wanted(clip, segments, "backward") == 3 + 4
+    assert count_masks(segments, len(clip), "both") == 6 + 8
+    assert count_masks(segments, len(clip), "forward") == 4 + 5
+    assert count_masks(segments, len(clip), "backward") == 3 + 4

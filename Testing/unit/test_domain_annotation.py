@@ -35,7 +35,28 @@ def test_a_delta_swaps_before_and_after(before, seed):
     after = np.random.default_rng(seed).random(before.shape) < 0.2
     delta = MaskDelta.between(before, after)
     assert np.array_equal(delta.apply(before), after)
-    assert np.array_equal(delta.apply(after), before)
+    assert np.array_equal(delta.revert(after), before)
+    assert delta.is_empty == np.array_equal(before, after)
+
+
+@settings(max_examples=40, deadline=None)
+@given(masks, st.integers(0, 2**32 - 1))
+def test_two_changes_make_one(before, seed):
+    rng = np.random.default_rng(seed)
+    between, after = rng.random(before.shape) < 0.5, rng.random(before.shape) < 0.5
+    both = MaskDelta.between(before, between).then(MaskDelta.between(between, after))
+    assert both == MaskDelta.between(before, after)
+
+
+def test_going_back_leaves_alone_what_was_changed_elsewhere_meanwhile():
+    before, after = np.zeros((2, 4, 4), bool)
+    after[0] = True
+    delta = MaskDelta.between(before, after)
+    meanwhile = after.copy()
+    meanwhile[0, 0], meanwhile[3, 3] = False, True
+    expected = np.zeros((4, 4), bool)
+    expected[3, 3] = True
+    assert np.array_equal(delta.revert(meanwhile), expected)
 
 
 def test_a_typical_structure_takes_about_half_a_kilobyte():

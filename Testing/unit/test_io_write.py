@@ -317,7 +317,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(tmp_path, monkeypatch,
         file = open(path, mode, *args, **kwargs)
         return FullDisk(file, room) if "w" in mode else file
 
-    for module in ("write_segmentation", "nrrd_file"):
+    for module in ("write_segmentation", "nrrd_file", "write_frames"):
         monkeypatch.setattr(f"SAMUSALib.io.{module}.open", full, raising=False)
     with pytest.raises(CannotWrite, match="disk is full") as caught:
         getattr(write_segmentation, writer)(target, clip, annotation)

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hydra import compose
-from hydra.utils import instantiate
 
+from official_sam2 import BASE, CONFIGS, VIDEO, configured, make_lively, video_state
 from SAMUSALib.clip import Clip, Geometry
 from SAMUSALib.engine.models import load_model
 from SAMUSALib.engine.propagation import propagate
@@ -21,46 +20,10 @@ SIZE = 256
 FRAMES = 9
 TOLERANCE = 1e-4
 
-CONFIGS = {
-    "sam2_hiera_tiny": "configs/sam2/sam2_hiera_t.yaml",
-    "sam2_hiera_small": "configs/sam2/sam2_hiera_s.yaml",
-    "sam2_hiera_base_plus": "configs/sam2/sam2_hiera_b+.yaml",
-    "sam2_hiera_large": "configs/sam2/sam2_hiera_l.yaml",
-    "sam2.1_hiera_tiny": "configs/sam2.1/sam2.1_hiera_t.yaml",
-    "sam2.1_hiera_small": "configs/sam2.1/sam2.1_hiera_s.yaml",
-    "sam2.1_hiera_base_plus": "configs/sam2.1/sam2.1_hiera_b+.yaml",
-    "sam2.1_hiera_large": "configs/sam2.1/sam2.1_hiera_l.yaml",
-}
 
-# What build_sam2_video_predictor sets by default, but for hole filling, which needs CUDA.
-POSTPROCESSING = [
-    "++model.sam_mask_decoder_extra_args.dynamic_multimask_via_stability=true",
-    "++model.sam_mask_decoder_extra_args.dynamic_multimask_stability_delta=0.05",
-    "++model.sam_mask_decoder_extra_args.dynamic_multimask_stability_thresh=0.98",
-    "++model.binarize_mask_from_pts_for_mem_enc=true",
-]
-
-
-def official(name: str, target: str, size: int = SIZE):
+def official(name: str, target: str):
     torch.manual_seed(1)
-    overrides = [f"++model._target_={target}", f"++model.image_size={size}", *POSTPROCESSING]
-    config = compose(config_name=CONFIGS[name], overrides=overrides)
-    model = instantiate(config.model, _recursive_=True).eval()
-    # Fresh weights give faint, even masks and ignore the memory (its fuser is scaled by 1e-6):
-    # larger ones make every path count.
-    with torch.no_grad():
-        for key, value in model.named_parameters():
-            if "gamma" in key:
-                value.fill_(0.5)
-            elif "output_hypernetworks_mlps" in key or "no_obj" in key:
-                value.mul_(4)
-            elif "pred_obj_score_head.layers.2.bias" in key:
-                value.fill_(3.0)
-    return model
-
-
-VIDEO = "sam2.sam2_video_predictor.SAM2VideoPredictor"
-BASE = "sam2.modeling.sam2_base.SAM2Base"
+    return make_lively(configured(name, target, SIZE))
 
 
 def saved(model, folder) -> str:
@@ -178,7 +141,7 @@ def test_propagation_equals_the_official_video_predictor(name, start, frames, tm
     for reverse in (False, True):
         # a state for each direction: the predictor's backward pass would also remember frames of
         # the forward pass, which would make a stretch depend on the other side of its start
-        state = _video_state(predictor, frames)
+        state = video_state(predictor, frames)
         predictor.add_new_points_or_box(state, start, 1, points=points, labels=[1, 1, 0])
         for index, _, logits in predictor.propagate_in_video(state, start, reverse=reverse):
             expected[index] = logits[0, 0].numpy()
@@ -208,41 +171,11 @@ def _propagated_logits(model, clip, segment) -> dict[int, np.ndarray]:
 
     propagation.frame_logits = keeping
     try:
-        order = [r.frame for r in propagate(model, clip, [segment]) if r.state == "propagated"]
+        results = propagate(model, clip, [segment], threads=1)  # logits come in their order
+        order = [r.frame for r in results if r.state == "propagated"]
     finally:
         propagation.frame_logits = original
     return dict(zip(order, kept, strict=True))
-
-
-def _video_state(predictor, frames: np.ndarray) -> dict:
-    """`SAM2VideoPredictor.init_state` without its video file."""
-    images = torch.from_numpy(frames).float()[:, None].expand(-1, 3, -1, -1) / 255
-    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
-    state = {
-        "images": (images - mean) / std,
-        "num_frames": len(frames),
-        "offload_video_to_cpu": False,
-        "offload_state_to_cpu": False,
-        "video_height": frames.shape[1],
-        "video_width": frames.shape[2],
-        "device": torch.device("cpu"),
-        "storage_device": torch.device("cpu"),
-        "cached_features": {},
-        "constants": {},
-        "obj_ids": [],
-    }
-    for key in (
-        "point_inputs_per_obj",
-        "mask_inputs_per_obj",
-        "obj_id_to_idx",
-        "obj_idx_to_id",
-        "output_dict_per_obj",
-        "temp_output_dict_per_obj",
-        "frames_tracked_per_obj",
-    ):
-        state[key] = {}
-    return state
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))
@@ -250,7 +183,6 @@ def test_every_architecture_has_the_official_tensors(name):
     from SAMUSALib.engine.architectures import ARCHITECTURES
     from SAMUSALib.engine.network import SamusaNetwork
 
-    config = compose(config_name=CONFIGS[name])
-    theirs = instantiate(config.model, _recursive_=True).state_dict()
+    theirs = configured(name, BASE).state_dict()
     ours = SamusaNetwork(ARCHITECTURES[name]).state_dict()
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}

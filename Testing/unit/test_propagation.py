@@ -1,9 +1,11 @@
 """Propagation: windows, directions, independence, corrections, cancelling, bounded memory."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from SAMUSALib.annotation import FrameState
 from SAMUSALib.clip import Clip, Geometry
@@ -16,6 +18,7 @@ from SAMUSALib.prompts import FramePrompts, SegmentPrompts, Window
 from tiny import TINY, tiny_model
 
 LENGTH, SIZE = 24, (72, 88)
+THREADS = torch.get_num_threads()
 RING = np.array([[40, 20], [60, 36], [42, 55], [22, 38]], float)
 
 
@@ -64,7 +67,7 @@ def test_only_frames_in_windows_are_computed_and_encoded(model, clip, monkeypatc
     monkeypatch.setattr(
         type(model.network), "embed", lambda self, x: seen.append(len(x)) or original(self, x)
     )
-    masks = run(model, clip, [segment([5], [(3, 8), (15, 17)])])
+    masks = run(model, clip, [segment([5], [(3, 8), (15, 17)])], threads=1)
     assert frames_of(masks) == [3, 4, 5, 6, 7, 8, 15, 16, 17]
     # one for each frame, and at most two views of the prompted one
     assert sum(seen) <= 9 + 2
@@ -125,6 +128,16 @@ def test_locked_frames_condition_the_others_and_are_never_computed(model, clip):
     assert not np.array_equal(masks["s", 11], without["s", 11])
 
 
+def test_a_reviewed_mask_alone_is_enough_to_start_from(model, clip):
+    reviewed = {"s": {12: spline_mask(RING, SIZE)}}
+    alone = SegmentPrompts("s", {}, (Window(10, 15),))
+    assert frames_of(run(model, clip, [alone], locked=reviewed)) == [10, 11, 13, 14, 15]
+    with pytest.raises(InvalidValue, match="no prompt"):
+        run(model, clip, [alone])
+    with pytest.raises(InvalidValue, match="no frame to start from"):
+        run(model, clip, [alone], locked={"s": {12: np.zeros(SIZE, bool)}})
+
+
 def test_cancelling_stops_before_the_next_frame_and_keeps_what_is_finished(model, clip):
     results = []
     for result in propagate(model, clip, [segment([9])], cancelled=lambda: len(results) >= 6):
@@ -170,6 +183,48 @@ def test_without_windows_the_network_may_find_the_structure_absent(clip):
     assert not any(free["s", i].any() for i in range(4, LENGTH))
     windowed = run(model, clip, [segment([3], [(0, LENGTH - 1)])])
     assert any(windowed["s", i].any() for i in range(4, LENGTH))
+
+
+@pytest.mark.parametrize("windows", [(), [(0, LENGTH - 1)]], ids=["presence asked", "bypassed"])
+def test_threads_give_the_same_masks_in_the_same_order(model, clip, windows):
+    segments = [segment([3, 12], windows), segment([9], (), "t", 8.0)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        one = run(model, clip, segments, threads=1)
+        for _ in range(3):
+            several = run(model, clip, segments, threads=3)
+            assert same(one, several)
+            assert frames_of(several) == frames_of(one)
+        order = [list(run(model, clip, segments, threads=3)) for _ in range(2)]
+    finally:
+        torch.set_num_threads(before)
+    assert order[0] == order[1]
+
+
+def test_threads_end_with_the_run_however_it_ends(model, clip):
+    def of_propagation():
+        return [t for t in threading.enumerate() if t.name.startswith("propagate")]
+
+    list(propagate(model, clip, [segment([9])], threads=3))
+    assert not of_propagation()
+    unfinished = propagate(model, clip, [segment([9])], threads=3)
+    next(unfinished)
+    assert of_propagation()
+    unfinished.close()
+    assert not of_propagation()
+    assert torch.get_num_threads() == THREADS
+
+
+def test_a_frame_that_fails_in_a_thread_ends_the_run_with_its_error(model, clip, monkeypatch):
+    def failing(*_):
+        raise RuntimeError("broken frame")
+
+    run_until_broken = propagate(model, clip, [segment([9])], threads=3)
+    next(run_until_broken)
+    monkeypatch.setattr(propagation, "frame_logits", failing)
+    with pytest.raises(RuntimeError, match="broken frame"):
+        list(run_until_broken)
 
 
 def test_batches_of_frames_give_the_same_masks(model, clip, monkeypatch):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from SAMUSALib import places
 from SAMUSALib.engine import registry
 from SAMUSALib.errors import (
     CannotWrite,
@@ -342,16 +343,16 @@ def test_size_and_checksum_of_an_embedded_file_are_recorded(listed):
 
 
 def test_the_data_folder_follows_the_platform(monkeypatch, home):
-    assert registry.data_folder() == home
+    assert places.data_folder() == home
     monkeypatch.delenv("SAMUSA_HOME")
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    monkeypatch.setattr(registry.sys, "platform", "linux")
-    assert registry.data_folder().parts[-3:] == (".local", "share", "samusa")
-    monkeypatch.setattr(registry.sys, "platform", "darwin")
-    assert registry.data_folder().parts[-2:] == ("Application Support", "samusa")
-    monkeypatch.setattr(registry.sys, "platform", "win32")
+    monkeypatch.setattr(places.sys, "platform", "linux")
+    assert places.data_folder().parts[-3:] == (".local", "share", "samusa")
+    monkeypatch.setattr(places.sys, "platform", "darwin")
+    assert places.data_folder().parts[-2:] == ("Application Support", "samusa")
+    monkeypatch.setattr(places.sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", "/local")
-    assert registry.data_folder().parts[-2:] == ("local", "samusa")
+    assert places.data_folder().parts[-2:] == ("local", "samusa")
 
 
 def test_the_registry_never_imports_torch():

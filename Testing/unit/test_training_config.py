@@ -8,7 +8,8 @@ import pytest
 
 from SAMUSALib.cli.train import add_parser
 from SAMUSALib.errors import InvalidValue, UnreadableFile
-from SAMUSALib.training.config import TrainingConfig, list_recipes, read_config
+from SAMUSALib.training.config import TrainingConfig, read_config
+from SAMUSALib.training.recipes import list_recipes
 
 WHOLE = """
 model: {checkpoint: nets/start.pt, name: mine, boundary_points: true}

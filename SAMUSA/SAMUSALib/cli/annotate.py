@@ -145,13 +145,12 @@ class Engine:
     def check(self, segments: Sequence[SegmentPrompts]) -> None:
         """Say what the model does not know; refuse what the spline cannot use."""
         if self.model is None:
+            from ..engine.spline import check_for_spline
+
             for segment in segments:
                 for index, prompts in segment.frames.items():
-                    if not prompts.is_empty and len(prompts.boundary) < 2 and prompts.mask is None:
-                        raise InvalidValue(
-                            f"the spline needs 2 boundary points or a mask on frame {index} of "
-                            f"{segment.name!r}; add points or choose another model"
-                        )
+                    if not prompts.is_empty:
+                        check_for_spline(prompts, segment.name, index)
         elif "boundary" not in self.model.info.prompts:
             if any(len(p.boundary) for s in segments for p in s.frames.values()):
                 print(
@@ -171,18 +170,6 @@ class Engine:
         return propagate(self.model, clip, segments, direction=direction, cancelled=cancelled)
 
 
-def frames_wanted(clip: Clip, segments: Sequence[SegmentPrompts], direction: str) -> int:
-    """Number of masks that a complete run yields."""
-    from ..engine.plan import conditioning_frames, plan_stretches
-
-    count = 0
-    for segment in segments:
-        count += len(conditioning_frames(segment, {}, len(clip)))
-        stretches = plan_stretches(segment, {}, len(clip), direction)
-        count += sum(len(stretch.frames) for stretch in stretches)
-    return count
-
-
 def fill(
     annotation: Annotation,
     engine: Engine,
@@ -191,7 +178,9 @@ def fill(
     direction: str = "both",
 ) -> tuple[int, int, bool]:
     """Propagate into the annotation. Returns (masks done, masks wanted, stopped by Ctrl-C)."""
-    wanted, finished = frames_wanted(clip, segments, direction), 0
+    from ..engine.plan import count_masks
+
+    wanted, finished = count_masks(segments, len(clip), direction), 0
     by_name = {segment.name: segment for segment in annotation.segments}
     with stopped_by_ctrl_c() as stopped, progress_bar(wanted, "propagating") as bar:
         try:

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,7 +62,10 @@ def check_output_folder(path: Path) -> None:
 
 
 def progress_bar(total: int | None, text: str, unit: str = "frame", **options):
-    """A bar with time left on stderr; shows only on a terminal and after one second."""
+    """A bar with time left on stderr; shows only on a terminal and after one second. With
+    SAMUSA_PROGRESS=lines in the environment: ProgressLines."""
+    if os.environ.get("SAMUSA_PROGRESS") == "lines":
+        return ProgressLines(total)
     from tqdm import tqdm
 
     return tqdm(
@@ -76,6 +79,47 @@ def progress_bar(total: int | None, text: str, unit: str = "frame", **options):
         leave=False,
         **options,
     )
+
+
+class ProgressLines:
+    """tqdm's interface, as far as it is used here, for a program that reads our standard error
+    instead of a user: lines of this mark, what is done, what there is (or None), seconds left (or
+    None), and a note, separated by bars."""
+
+    MARK = "samusa-progress"
+    PERIOD = 0.5  # s between lines
+
+    def __init__(self, total: float | None):
+        self.n, self.total = 0, total
+        self._note = ""
+        self._begun = time.monotonic()
+        self._said = 0.0
+        self._first: float | None = None  # a resumed run does not begin at 0
+
+    def update(self, count: float = 1) -> None:
+        self.n += count
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._begun = self.n, now
+        if now - self._said >= self.PERIOD:
+            self._said = now
+            self.refresh()
+
+    def set_postfix(self, values: Mapping[str, str], refresh: bool = True) -> None:
+        self._note = ", ".join(f"{name} {value}" for name, value in values.items())
+
+    def refresh(self) -> None:
+        done = self.n - (self._first or 0)
+        left = None
+        if self.total and done > 0:
+            left = round((time.monotonic() - self._begun) / done * (self.total - self.n), 1)
+        print(f"{self.MARK}|{self.n}|{self.total}|{left}|{self._note}", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> ProgressLines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.refresh()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 from .. import __version__
 from ..engine import registry
 from ..errors import SamusaError
+from ..places import data_folder
 
 # (name on the package index, name to import, what it is for, is it needed)
 PACKAGES = (
@@ -102,7 +103,7 @@ def check_machine(found: Findings) -> None:
         found.note("memory", f"{memory / 1e9:.1f} GB; 4 GB or more are better for long clips")
     else:
         found.ok("memory", f"{memory / 1e9:.1f} GB")
-    folder = registry.data_folder()
+    folder = data_folder()
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     free = shutil.disk_usage(existing).free
     line = f"{folder} ({free / 1e9:.1f} GB free)"

@@ -13,9 +13,9 @@ import warnings
 
 from .. import __version__
 from ..errors import SamusaError
-from . import annotate, data, demo, doctor, evaluate, models, phantom, train
+from . import annotate, data, demo, doctor, evaluate, models, phantom, recover, train, worker
 
-COMMANDS = (annotate, models, evaluate, train, data, phantom, demo, doctor)
+COMMANDS = (annotate, models, evaluate, train, data, phantom, demo, recover, worker, doctor)
 
 DESCRIPTION = "Annotate ultrasound with a few clicks on the boundary and a temporal window."
 EXAMPLES = """examples:

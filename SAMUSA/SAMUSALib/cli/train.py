@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import os
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,12 +63,17 @@ def add_parser(commands, common) -> None:
         help="change one value, such as optimiser.rate=3e-4",
     )  # fmt: skip
     parser.add_argument("--device", choices=DEVICES, help="where it trains")
+    parser.add_argument(
+        "--end-with-input", action="store_true",
+        help="end as with Ctrl-C when standard input says anything or ends; for programs that "
+        "start this one",
+    )  # fmt: skip
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Read the configuration, train."""
-    from ..training.config import list_recipes, read_config
+    from ..training.recipes import list_recipes
 
     if args.list_recipes:
         for name, purpose in list_recipes().items():
@@ -74,6 +81,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.config is None:
         raise InvalidValue("give a .yaml file or a recipe; --list-recipes shows those")
+
+    from ..training.config import read_config
+
     config = read_config(args.config, _changes(args))
     out = config.outputs.file
     if out is None:
@@ -85,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
 
     from ..training.run import run_training
 
+    if args.end_with_input:
+        threading.Thread(target=_wait_for_input, daemon=True).start()
     bar = progress_bar(config.steps, "training", unit="step")
     main_process = os.environ.get("RANK", "0") == "0"
 
@@ -103,6 +115,12 @@ def run(args: argparse.Namespace) -> int:
     if main_process:
         print(f"wrote {outcome.checkpoint}")
     return 0
+
+
+def _wait_for_input() -> None:
+    """Ctrl-C for what runs on the main thread; a killed parent leaves nothing running either."""
+    sys.stdin.buffer.readline()
+    _thread.interrupt_main()
 
 
 def _use(args: argparse.Namespace) -> list[str]:

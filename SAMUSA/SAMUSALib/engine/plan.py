@@ -8,7 +8,7 @@ the same as that of a full run; the same rule makes segments and windows indepen
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,6 +127,29 @@ def _borrowed(first: int, last: int, conditioning: list[int], direction: str) ->
     if after is not None:
         return [Stretch(range(last, first - 1, -1), (after,), (first, last), borrowed=True)]
     return []
+
+
+def count_masks(
+    segments: Sequence[SegmentPrompts],
+    clip_length: int,
+    direction: str = "both",
+    locked: Mapping[str, Mapping[int, np.ndarray]] | None = None,
+    changed: Mapping[str, Collection[int]] | None = None,
+) -> int:
+    """Masks that a complete `propagation.propagate` with these arguments yields."""
+    total = 0
+    for segment in segments:
+        if changed is not None and segment.name not in changed:
+            continue
+        kept = (locked or {}).get(segment.name, {})
+        stretches = plan_stretches(segment, kept, clip_length, direction)
+        prompted = set(conditioning_frames(segment, kept, clip_length)) - set(kept)
+        if changed is not None:
+            stretches = affected_by(stretches, changed[segment.name])
+            prompted &= set(changed[segment.name])
+        tracked = (index for stretch in stretches for index in stretch.frames)
+        total += len(prompted) + sum(index not in kept for index in tracked)
+    return total
 
 
 def affected_by(stretches: list[Stretch], changed: Collection[int]) -> list[Stretch]:

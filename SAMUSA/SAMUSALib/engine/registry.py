@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from typing import Any
 
 from ..atomic import atomic_write
 from ..errors import CannotWrite, InvalidValue, SamusaError, UnknownModel, UnreadableFile
+from ..places import data_folder
 
 DEFAULT_MODEL = "samusa-small"
 PROMPTS = ("boundary", "region", "box", "mask")
@@ -76,19 +76,6 @@ class Verification:
 
 
 # Places ---------------------------------------------------------------------------------------
-
-
-def data_folder() -> Path:
-    """Where the user's models live: $SAMUSA_HOME, else the platform's data folder."""
-    chosen = os.environ.get("SAMUSA_HOME")
-    if chosen:
-        return Path(chosen).expanduser()
-    home = Path.home()
-    if sys.platform == "darwin":
-        return home / "Library" / "Application Support" / "samusa"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "samusa"
-    return Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "samusa"
 
 
 def models_folder() -> Path:

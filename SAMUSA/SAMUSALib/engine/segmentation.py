@@ -145,17 +145,25 @@ class FrameSegmenter:
     def choose_view(
         self, prompts: FramePrompts, frame_size, previous: FrameResult | None = None
     ) -> View:
-        """The whole frame for a model that does not zoom; else a square around the prompts, or
-        the one before while it still suits, so that its embedding is reused."""
-        if not self.model.info.architecture.zoom:
-            return View.whole(frame_size)
+        """The view for what the prompts are about, or the one before while it still suits, so that
+        its embedding is reused."""
         extent, zoom = _extent(prompts, previous)
-        if extent is None:
-            return View.square(frame_size, self.aspect)
-        wanted = View.around(extent, frame_size, zoom, self.aspect)
-        if previous is not None and previous.view.suits(extent, wanted):
+        wanted = self.view_of(extent, frame_size, zoom)
+        zooms = self.model.info.architecture.zoom and extent is not None
+        if zooms and previous is not None and previous.view.suits(extent, wanted):
             return previous.view
         return wanted
+
+    def view_of(
+        self, extent: tuple[float, float, float, float] | None, frame_size, zoom: float = ZOOM
+    ) -> View:
+        """The whole frame for a model that does not zoom; else a square around the extent, x0, y0,
+        x1, y1 in frame pixels, or around the frame where there is none."""
+        if not self.model.info.architecture.zoom:
+            return View.whole(frame_size)
+        if extent is None:
+            return View.square(frame_size, self.aspect)
+        return View.around(extent, frame_size, zoom, self.aspect)
 
     def decode(
         self,

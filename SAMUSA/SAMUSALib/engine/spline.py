@@ -15,7 +15,7 @@ from scipy.ndimage import distance_transform_edt, shift
 from ..annotation import FrameState
 from ..clip import Clip
 from ..errors import InvalidValue
-from ..prompts import SegmentPrompts
+from ..prompts import FramePrompts, SegmentPrompts
 from .plan import FrameMask, conditioning_frames, plan_stretches
 
 NEAR = 10.0  # pixels to a contour within which the distance is exact
@@ -101,6 +101,25 @@ def spline_mask(points: np.ndarray, frame_size: tuple[int, int], aspect: float =
     return contour_mask(contour, frame_size)
 
 
+def check_for_spline(prompts: FramePrompts, segment: str, frame: int) -> None:
+    """Raises InvalidValue for prompts that give the spline nothing to go on."""
+    if len(prompts.boundary) < 2 and prompts.mask is None:
+        raise InvalidValue(
+            f"the spline needs 2 boundary points or a mask on frame {frame} of {segment!r}; "
+            "add points or choose another model"
+        )
+
+
+def segment_spline(
+    prompts: FramePrompts, frame_size: tuple[int, int], aspect: float = 1.0
+) -> np.ndarray:
+    """(H, W) bool: the curve through two or more boundary points, else the mask prompt. For
+    prompts that `check_for_spline` accepts."""
+    if len(prompts.boundary) >= 2:
+        return spline_mask(prompts.boundary, frame_size, aspect)
+    return prompts.mask
+
+
 def contour_distance(contour: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
     """(M, 2) closed contour -> (H, W) float32 signed pixels to it, positive inside.
 
@@ -172,24 +191,16 @@ def propagate_spline(
     """
     locked = locked or {}
     for segment in segments:
-        segment.check(len(clip), clip.frame_size)
         kept = locked.get(segment.name, {})
+        segment.check(len(clip), clip.frame_size, bool(kept))
         known = {}
         for index in conditioning_frames(segment, kept, len(clip)):
             prompts = segment.frames.get(index)
             if index in kept:
                 known[index] = kept[index]
-            elif len(prompts.boundary) >= 2:
-                known[index] = spline_mask(
-                    prompts.boundary, clip.frame_size, clip.geometry.pixel_aspect
-                )
-            elif prompts.mask is not None:
-                known[index] = prompts.mask
             else:
-                raise InvalidValue(
-                    f"the spline needs 2 boundary points or a mask on frame {index} "
-                    f"of {segment.name!r}; add points or choose a model"
-                )
+                check_for_spline(prompts, segment.name, index)
+                known[index] = segment_spline(prompts, clip.frame_size, clip.geometry.pixel_aspect)
             if index not in kept:
                 yield FrameMask(segment.name, index, known[index], 1.0, FrameState.PROMPTED)
         for stretch in plan_stretches(segment, kept, len(clip), direction):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote
@@ -84,19 +84,36 @@ def write_nrrd(
     path: Path, array: np.ndarray, fields: Mapping[str, str], values: Mapping[str, str]
 ) -> None:
     """Write a gzip NRRD. array: indexed in the order of the header's sizes (first runs fastest).
+    fields, values: as of `nrrd_steps`. Raises OSError."""
+    parts = (array[..., index] for index in range(array.shape[-1]))
+    for _ in nrrd_steps(path, array.shape, array.dtype, parts, fields, values):
+        pass
 
-    fields: header lines "name: text" (type, dimension, sizes and encoding are added). values:
-    key/value lines "name:=text", UTF-8; pynrrd can write ASCII only, and segment names are in
-    the annotator's language. Raises OSError.
+
+def nrrd_steps(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    parts: Iterable[np.ndarray],
+    fields: Mapping[str, str],
+    values: Mapping[str, str],
+) -> Iterator[int]:
+    """Write a gzip NRRD part by part, so that the whole need not be in memory: yields how many
+    parts are written, after each.
+
+    shape: the header's sizes (first runs fastest). parts: the array's (..., index) for each index
+    of the last axis. fields: header lines "name: text" (type, dimension, sizes and encoding are
+    added). values: key/value lines "name:=text", UTF-8; pynrrd can write ASCII only, and segment
+    names are in the annotator's language. Raises OSError.
     """
     header = ["NRRD0004", "# Complete NRRD file format specification at:"]
     header.append("# http://teem.sourceforge.net/nrrd/format.html")
-    little = array.dtype.newbyteorder("<")
+    little = np.dtype(dtype).newbyteorder("<")
     header.append(f"type: {_NRRD_TYPES[little.str[1:]]}")
-    header.append(f"dimension: {array.ndim}")
+    header.append(f"dimension: {len(shape)}")
     if "space" in fields:
         header.append(f"space: {fields['space']}")
-    header.append("sizes: " + " ".join(str(n) for n in array.shape))
+    header.append("sizes: " + " ".join(str(n) for n in shape))
     header += [f"{name}: {text}" for name, text in fields.items() if name != "space"]
     if little.itemsize > 1:
         header.append("endian: little")
@@ -105,9 +122,10 @@ def write_nrrd(
     with open(path, "wb") as file:
         file.write(("\n".join(header) + "\n\n").encode())
         compressor = zlib.compressobj(6, zlib.DEFLATED, 31)
-        for index in range(array.shape[-1]):  # part by part: no second copy of the whole
-            part = array[..., index].astype(little, copy=False)
-            file.write(compressor.compress(part.tobytes(order="F")))
+        for count, part in enumerate(parts, start=1):
+            data = part.astype(little, copy=False).tobytes(order="F")
+            file.write(compressor.compress(data))
+            yield count
         file.write(compressor.flush())
 
 

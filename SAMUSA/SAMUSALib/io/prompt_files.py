@@ -2,11 +2,9 @@
 
 Our JSON (x = column, y = row, frame pixels, pixel centres at integers):
 
-    {"version": 1, "segments": [{"name": "lumen", "color": [255, 0, 0], "windows": [[0, 23]],
-      "frames": {"0": {"boundary": [[212.5, 190.0]], "include": [], "exclude": [],
-                       "box": [x0, y0, x1, y1], "mask": "lumen_0.png"}}}]}
+    {"version": 1, "segments": [SEGMENT, ...]}
 
-Only "version", "segments" and "name" are needed. "mask" is a PNG or NRRD image of the frame's
+Segments are as in `prompt_form`; "mask" is the name of a PNG or NRRD image of the frame's
 size, its path relative to the JSON file; whatever is not 0 belongs to the mask.
 """
 
@@ -22,15 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from ..atomic import atomic_write
-from ..clip import Clip
+from ..clip import Clip, Geometry
 from ..errors import InvalidValue, SamusaError, UnreadableFile
-from ..prompts import FramePrompts, SegmentPrompts, Window
+from ..prompt_form import known, need, numbers, placed, read_segment, segment_form
+from ..prompts import FramePrompts, SegmentPrompts
 
 VERSION = 1
-_POINT_KINDS = ("boundary", "include", "exclude")
 _FILE_KEYS = {"version", "segments"}
-_SEGMENT_KEYS = {"name", "color", "windows", "frames"}
-_FRAME_KEYS = {*_POINT_KINDS, "box", "mask"}
 
 
 def read_prompts(path: str | os.PathLike, clip: Clip) -> list[SegmentPrompts]:
@@ -98,92 +94,19 @@ def _load_json(path: Path):
         raise UnreadableFile(f"{path} is not a prompts file: it is nested too deeply") from None
 
 
-def _need(value, type_, place: str, what: str):
-    """The value, or InvalidValue that names the place and what is needed there."""
-    if not isinstance(value, type_) or isinstance(value, bool):
-        shown = repr(value)
-        shown = shown if len(shown) <= 60 else shown[:57] + "..."
-        raise InvalidValue(f"{place} is {shown}; {what} is needed")
-    return value
-
-
-def _known(entry: dict, allowed: set[str], place: str) -> None:
-    unknown = sorted(set(entry) - allowed)
-    if unknown:
-        where = f"{place}.{unknown[0]}" if place else unknown[0]
-        raise InvalidValue(f"{where} is not known; known here: {', '.join(sorted(allowed))}")
-
-
-def _numbers(value, count: int, place: str, what: str) -> list[float]:
-    _need(value, list, place, what)
-    if len(value) != count:
-        raise InvalidValue(f"{place} has {len(value)} values; {what} is needed")
-    for number in value:
-        _need(number, (int, float), place, what)
-    return value
-
-
 def _from_ours(content, path: Path) -> list[SegmentPrompts]:
-    _need(content, dict, "the file", 'an object with "version" and "segments"')
-    _known(content, _FILE_KEYS, "")
+    need(content, dict, "the file", 'an object with "version" and "segments"')
+    known(content, _FILE_KEYS, "")
     version = content.get("version")
     if version != VERSION or isinstance(version, bool):
         raise InvalidValue(f"version is {version!r}; {VERSION} is needed")
-    segments = _need(content.get("segments"), list, "segments", "a list")
-    return [_segment(entry, f"segments[{n}]", path) for n, entry in enumerate(segments)]
+    segments = need(content.get("segments"), list, "segments", "a list")
 
+    def find_mask(name, place: str) -> np.ndarray:
+        need(name, str, place, "the path of an image")
+        return _read_mask(path.parent / name, place)
 
-def _segment(entry, place: str, path: Path) -> SegmentPrompts:
-    _need(entry, dict, place, "an object")
-    _known(entry, _SEGMENT_KEYS, place)
-    name = _need(entry.get("name"), str, f"{place}.name", "a text")
-    color = entry.get("color", [255, 0, 0])
-    _numbers(color, 3, f"{place}.color", "[red, green, blue], whole numbers 0..255,")
-    windows = []
-    listed = [] if entry.get("windows") is None else entry["windows"]
-    _need(listed, list, f"{place}.windows", "a list of [start, end]")
-    for n, ends in enumerate(listed):
-        here = f"{place}.windows[{n}]"
-        _numbers(ends, 2, here, "[start, end], whole frame numbers,")
-        windows.append(_placed(here, Window, *ends))
-    frames = {}
-    listed = _need(entry.get("frames", {}), dict, f"{place}.frames", "an object of frames")
-    for key, prompts in listed.items():
-        here = f'{place}.frames["{key}"]'
-        if not re.fullmatch(r"0|[1-9][0-9]{0,8}", key):
-            raise InvalidValue(f"{here}: the key must be a frame number such as 12")
-        frames[int(key)] = _frame(prompts, here, path)
-    return _placed(place, SegmentPrompts, name, frames, tuple(windows), tuple(color))
-
-
-def _frame(entry, place: str, path: Path) -> FramePrompts:
-    _need(entry, dict, place, "an object")
-    _known(entry, _FRAME_KEYS, place)
-    values = {}
-    for kind in _POINT_KINDS:
-        points = [] if entry.get(kind) is None else entry[kind]
-        _need(points, list, f"{place}.{kind}", "a list of [x, y]")
-        for n, point in enumerate(points):
-            _numbers(point, 2, f"{place}.{kind}[{n}]", "[x, y]")
-        values[kind] = _placed(f"{place}.{kind}", np.array, points or np.zeros((0, 2)), float)
-    box = entry.get("box")
-    if box is not None:
-        values["box"] = _numbers(box, 4, f"{place}.box", "[x0, y0, x1, y1]")
-    mask = entry.get("mask")
-    if mask is not None:
-        _need(mask, str, f"{place}.mask", "the path of an image")
-        values["mask"] = _read_mask(path.parent / mask, f"{place}.mask")
-    return _placed(place, FramePrompts, **values)
-
-
-def _placed(place: str, make, *args, **kwargs):
-    """make(...), its InvalidValue preceded by the place."""
-    try:
-        return make(*args, **kwargs)
-    except InvalidValue as error:
-        raise InvalidValue(f"{place}: {error}") from None
-    except (ValueError, OverflowError) as error:
-        raise InvalidValue(f"{place}: {error}") from None
+    return [read_segment(form, f"segments[{n}]", find_mask) for n, form in enumerate(segments)]
 
 
 def _read_mask(path: Path, place: str) -> np.ndarray:
@@ -223,111 +146,117 @@ def write_prompts(path: str | os.PathLike, segments: Sequence[SegmentPrompts]) -
         # Entered first, so put in place last: the JSON never names a mask that is not there.
         temporary = files.enter_context(atomic_write(path))
         for number, segment in enumerate(segments):
-            frames = {}
-            for index, prompts in segment.frames.items():
-                frame = {kind: getattr(prompts, kind).tolist() for kind in _POINT_KINDS}
-                frame["box"] = None if prompts.box is None else prompts.box.tolist()
-                frame["mask"] = None
-                if prompts.mask is not None:
-                    frame["mask"] = f"{stem}.segment{number}.frame{index}.png"
-                    image = files.enter_context(atomic_write(path.with_name(frame["mask"])))
-                    with open(image, "wb") as out:
-                        Image.fromarray(prompts.mask.astype(np.uint8) * 255).save(out, "PNG")
-                frames[str(index)] = frame
-            windows = [[window.start, window.end] for window in segment.windows]
-            entries.append(
-                {
-                    "name": segment.name,
-                    "color": list(segment.color),
-                    "windows": windows,
-                    "frames": frames,
-                }
-            )
+
+            def keep_mask(index: int, mask: np.ndarray, number=number) -> str:
+                name = f"{stem}.segment{number}.frame{index}.png"
+                image = files.enter_context(atomic_write(path.with_name(name)))
+                with open(image, "wb") as out:
+                    Image.fromarray(mask.astype(np.uint8) * 255).save(out, "PNG")
+                return name
+
+            entries.append(segment_form(segment, keep_mask))
         content = {"version": VERSION, "segments": entries}
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _from_markups(content: dict, path: Path, clip: Clip) -> list[SegmentPrompts]:
-    listed = _need(content["markups"], list, "markups", "a list")
+    listed = need(content["markups"], list, "markups", "a list")
     stem = re.sub(r"(\.mrk)?\.json$", "", path.name, flags=re.IGNORECASE)
     segments = []
     for number, markup in enumerate(listed):
         place = f"markups[{number}]"
-        _need(markup, dict, place, "an object")
+        need(markup, dict, place, "an object")
         # A file of Slicer holds one markup, and most often only the file's name says which.
         name = markup.get("name") or (stem if len(listed) == 1 else f"{stem} {number + 1}")
-        _need(name, str, f"{place}.name", "a text")
-        system = markup.get("coordinateSystem", "LPS")
-        if system not in ("LPS", "RAS"):
-            raise InvalidValue(f"{place}.coordinateSystem is {system!r}; LPS or RAS is needed")
-        to_ras = np.array([-1.0, -1.0, 1.0] if system == "LPS" else [1.0, 1.0, 1.0])
-        kind = markup.get("type", "Fiducial")
-        if kind == "ROI":
-            frames = _roi(markup, place, to_ras, clip)
-        elif kind in ("Fiducial", "Line", "Curve", "ClosedCurve"):
-            frames = _control_points(markup, place, to_ras, clip)
-        else:
-            raise InvalidValue(
-                f"{place}.type is {kind!r}; Fiducial, Line, Curve, ClosedCurve or ROI can be used"
-            )
-        segments.append(_placed(place, SegmentPrompts, name, frames, (), _markup_color(markup)))
+        need(name, str, f"{place}.name", "a text")
+        frames = markup_frames(markup, place, clip.geometry)
+        segments.append(placed(place, SegmentPrompts, name, frames, (), _markup_color(markup)))
     return segments
 
 
-def _control_points(markup, place: str, to_ras, clip: Clip) -> dict[int, FramePrompts]:
+def markup_frames(
+    markup: dict, place: str, geometry: Geometry, shown: int = 0
+) -> dict[int, FramePrompts]:
+    """Prompts by frame of one markup in the form that Slicer writes it, as in `read_prompts`.
+
+    shown: the frame of a cine that a point belongs to where it states none. Raises InvalidValue
+    with the place.
+    """
+    system = markup.get("coordinateSystem", "LPS")
+    if system not in ("LPS", "RAS"):
+        raise InvalidValue(f"{place}.coordinateSystem is {system!r}; LPS or RAS is needed")
+    to_ras = np.array([-1.0, -1.0, 1.0] if system == "LPS" else [1.0, 1.0, 1.0])
+    kind = markup.get("type", "Fiducial")
+    if kind == "ROI":
+        return _roi(markup, place, to_ras, geometry, shown)
+    if kind in ("Fiducial", "Line", "Curve", "ClosedCurve"):
+        return _control_points(markup, place, to_ras, geometry, shown)
+    raise InvalidValue(
+        f"{place}.type is {kind!r}; Fiducial, Line, Curve, ClosedCurve or ROI can be used"
+    )
+
+
+def _control_points(
+    markup, place: str, to_ras, geometry: Geometry, shown: int
+) -> dict[int, FramePrompts]:
     collected: dict[int, dict[str, list]] = {}
-    points = _need(markup.get("controlPoints", []), list, f"{place}.controlPoints", "a list")
+    points = need(markup.get("controlPoints", []), list, f"{place}.controlPoints", "a list")
     for number, point in enumerate(points):
         here = f"{place}.controlPoints[{number}]"
-        _need(point, dict, here, "an object")
+        need(point, dict, here, "an object")
         if point.get("positionStatus", "defined") != "defined":
             continue
-        position = _numbers(point.get("position"), 3, f"{here}.position", "[x, y, z]")
+        position = numbers(point.get("position"), 3, f"{here}.position", "[x, y, z]")
         texts = [str(point.get(key) or "") for key in ("description", "label")]
         words = set(re.findall(r"[a-z]+", texts[0].lower()))
         kind = next((k for k in ("include", "exclude") if k in words), "boundary")
         stated = next(filter(None, (re.search(r"\bframe\s*=\s*(\d+)", t) for t in texts)), None)
-        stated = int(stated.group(1)) if stated else None
-        x, y, frame = _on_frame(np.array(position, float) * to_ras, stated, here, clip)
+        stated = int(stated.group(1)) if stated else shown
+        x, y, frame = frame_of_point(np.array(position, float) * to_ras, stated, here, geometry)
         collected.setdefault(frame, {}).setdefault(kind, []).append([x, y])
-    return {frame: _placed(place, FramePrompts, **kinds) for frame, kinds in collected.items()}
+    return {frame: placed(place, FramePrompts, **kinds) for frame, kinds in collected.items()}
 
 
-def _on_frame(ras, stated: int | None, place: str, clip: Clip) -> tuple[float, float, int]:
-    """(x, y, frame) of a point in space."""
+def frame_of_point(
+    ras: np.ndarray, stated: int, place: str, geometry: Geometry
+) -> tuple[float, float, int]:
+    """(x, y, frame) of a point in space (3,); stated: the frame it belongs to in a cine.
+
+    Raises InvalidValue, with the place, for a point that is on no frame.
+    """
     if not np.isfinite(ras).all():
         raise InvalidValue(f"{place}.position is {ras.tolist()}; finite numbers are needed")
-    x, y, t = (float(v) for v in clip.geometry.points_from_ras(ras)[0])
-    if clip.geometry.kind == "volume":
-        if not -0.5 <= t <= len(clip) - 0.5:
+    length = geometry.frame_shape[0]
+    x, y, t = (float(v) for v in geometry.points_from_ras(ras)[0])
+    if geometry.kind == "volume":
+        if not -0.5 <= t <= length - 0.5:
             raise InvalidValue(
-                f"{place} lies at slice {t:.1f}; the volume has slices 0..{len(clip) - 1}"
+                f"{place} lies at slice {t:.1f}; the volume has slices 0..{length - 1}"
             )
-        return x, y, min(max(int(np.floor(t + 0.5)), 0), len(clip) - 1)
-    frame = stated or 0
+        return x, y, min(max(int(np.floor(t + 0.5)), 0), length - 1)
     # Seen as a stack of images in Slicer, frame n lies n steps along the third axis.
-    if min(abs(t), abs(t - frame)) > 0.5:
+    if min(abs(t), abs(t - stated)) > 0.5:
         raise InvalidValue(
             f"{place} lies {t:.1f} voxels off the image plane; place it on the image, with "
             '"frame=12" in its description for frame 12'
         )
-    return x, y, frame
+    return x, y, stated
 
 
-def _roi(markup, place: str, to_ras, clip: Clip) -> dict[int, FramePrompts]:
+def _roi(markup, place: str, to_ras, geometry: Geometry, shown: int) -> dict[int, FramePrompts]:
     """A box around the ROI's outline, on the frame of its centre."""
-    center = np.array(_numbers(markup.get("center"), 3, f"{place}.center", "[x, y, z]"), float)
-    size = np.array(_numbers(markup.get("size"), 3, f"{place}.size", "three lengths"), float)
+    center = np.array(numbers(markup.get("center"), 3, f"{place}.center", "[x, y, z]"), float)
+    size = np.array(numbers(markup.get("size"), 3, f"{place}.size", "three lengths"), float)
     turned = markup.get("orientation", [1, 0, 0, 0, 1, 0, 0, 0, 1])
-    turned = np.array(_numbers(turned, 9, f"{place}.orientation", "nine numbers"), float)
+    turned = np.array(numbers(turned, 9, f"{place}.orientation", "nine numbers"), float)
     stated = re.search(r"\bframe\s*=\s*(\d+)", str(markup.get("description") or ""))
-    stated = int(stated.group(1)) if stated else None
-    _, _, frame = _on_frame(center * to_ras, stated, f"{place}.center", clip)
+    stated = int(stated.group(1)) if stated else shown
+    _, _, frame = frame_of_point(center * to_ras, stated, f"{place}.center", geometry)
     corners = np.array(np.meshgrid(*[[-0.5, 0.5]] * 3)).reshape(3, 8) * size[:, None]
     corners = (center[:, None] + turned.reshape(3, 3) @ corners).T * to_ras
-    xy = clip.geometry.points_from_ras(corners)[:, :2]
+    xy = geometry.points_from_ras(corners)[:, :2]
     box = [*xy.min(axis=0), *xy.max(axis=0)]
-    return {frame: _placed(place, FramePrompts, box=box)}
+    return {frame: placed(place, FramePrompts, box=box)}
 
 
 def _markup_color(markup: dict) -> tuple[int, int, int]:

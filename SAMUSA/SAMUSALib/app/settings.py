@@ -1,0 +1,120 @@
+"""What the user has chosen once for this computer, kept in Slicer's settings under "SAMUSA/"."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Protocol
+
+from ..errors import InvalidValue
+
+PLACES = ("slicer", "python", "ssh")  # where the worker runs
+DEVICES = ("auto", "cpu", "cuda", "mps")
+# Qt's names of keys; only in force while SAMUSA's effect or module is in front.
+SHORTCUTS: Mapping[str, str] = {
+    "accept": "Return",
+    "clear": "Escape",
+    "delete_point": "Delete",
+    "undo": "Ctrl+Z",
+    "redo": "Ctrl+Y",
+    "next_frame": "D",
+    "previous_frame": "A",
+    "boundary_points": "1",
+    "include_points": "2",
+    "exclude_points": "3",
+    "box": "4",
+    "window_start": "[",
+    "window_end": "]",
+    "propagate": "P",
+    "approve": "R",
+    "next_to_check": "N",
+}
+
+
+class Store(Protocol):
+    """QSettings, as far as it is used."""
+
+    def value(self, key: str, default=None): ...
+
+    def setValue(self, key: str, value) -> None: ...
+
+    def remove(self, key: str) -> None: ...
+
+
+def _text(key: str, default: str, choices: tuple[str, ...] = ()) -> property:
+    def get(self) -> str:
+        value = self._store.value(f"SAMUSA/{key}", default)
+        return value if isinstance(value, str) and (not choices or value in choices) else default
+
+    def put(self, value: str) -> None:
+        if not isinstance(value, str) or (choices and value not in choices):
+            wanted = f"one of {', '.join(choices)}" if choices else "a text"
+            raise InvalidValue(f"the setting {key} is {value!r}; {wanted} is needed")
+        self._store.setValue(f"SAMUSA/{key}", value)
+
+    return property(get, put)
+
+
+def _number(key: str, default: int, least: int) -> property:
+    def get(self) -> int:
+        try:  # an ini file gives back text
+            value = int(self._store.value(f"SAMUSA/{key}", default))
+        except (TypeError, ValueError):
+            return default
+        return value if value >= least else default
+
+    def put(self, value: int) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise InvalidValue(f"the setting {key} is {value!r}; at least {least} is needed")
+        self._store.setValue(f"SAMUSA/{key}", value)
+
+    return property(get, put)
+
+
+class Settings:
+    """Typed access to a store. What is damaged there reads as the default; what is set is checked
+    (InvalidValue).
+
+    place: where the worker runs, one of PLACES. python: path of another interpreter. ssh_host,
+    ssh_program, ssh_options: of another computer, options as one would type them.
+    cache_mb: embeddings in the worker's memory. clips_mb: clips that come over a line.
+    undo_mb: what undo may keep, for each annotation.
+    """
+
+    model = _text("model", "samusa-small")
+    device = _text("device", "auto", DEVICES)
+    place = _text("worker/place", "slicer", PLACES)
+    python = _text("worker/python", "")
+    ssh_host = _text("worker/ssh_host", "")
+    ssh_program = _text("worker/ssh_program", "samusa")
+    ssh_options = _text("worker/ssh_options", "")
+    cache_mb = _number("cache_mb", 512, least=16)
+    clips_mb = _number("clips_mb", 4096, least=64)
+    undo_mb = _number("undo_mb", 64, least=1)
+
+    def __init__(self, store: Store):
+        self._store = store
+
+    @property
+    def ssh_arguments(self) -> list[str]:
+        """`ssh_options` as separate words. Raises InvalidValue for an open quotation mark."""
+        try:
+            return shlex.split(self.ssh_options)
+        except ValueError as error:
+            raise InvalidValue(
+                f"the ssh options {self.ssh_options!r} cannot be read ({error}); correct them"
+            ) from None
+
+    def shortcut(self, name: str) -> str:
+        """The key of an action of SHORTCUTS, in Qt's words; empty: none."""
+        return str(self._store.value(f"SAMUSA/shortcuts/{name}", SHORTCUTS[name]))
+
+    def set_shortcut(self, name: str, key: str) -> None:
+        """Raises InvalidValue where another action has that key."""
+        for other in SHORTCUTS:
+            if key and other != name and self.shortcut(other).lower() == key.lower():
+                raise InvalidValue(f"{key} is the key of {other.replace('_', ' ')} already")
+        self._store.setValue(f"SAMUSA/shortcuts/{name}", key)
+
+    def reset_shortcuts(self) -> None:
+        self._store.remove("SAMUSA/shortcuts")

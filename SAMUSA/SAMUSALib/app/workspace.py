@@ -1,0 +1,747 @@
+"""What is being annotated: one clip and its segmentation, shared by the effect and the timeline.
+
+Nothing here needs Qt. `soon(callback)` runs a callback from the event loop; whatever takes longer
+than a moment is cut into pieces by `steps.Stepper`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..annotation import FrameState
+from ..errors import InvalidValue, SamusaError, SceneChanged
+from ..masks import EncodedMask
+from ..prompts import FramePrompts, SegmentPrompts, Window, merge_windows
+from ..scene import mrml
+from ..scene.clip_source import ClipSource, SequenceSource, nodes_of_class, open_clip
+from ..scene.points import slice_axis, to_ras
+from ..scene.rules import EditRules
+from ..scene.segments import ClipMasks, SequenceMasks, new_masks, open_masks
+from ..scene.state import FrameMark, SceneState, open_state
+from ..scene.undo import History, Step
+from ..worker.annotated_clip import AnnotatedClip
+from ..worker.client import Pending
+from ..worker.journal import read_journal, remove_journal
+from ..worker.session import Session
+from .propagation import Outcome, Progress, Propagation
+from .review import to_check
+from .signals import Signal
+from .staleness import Stale
+from .steps import Stepper
+
+__all__ = ["Outcome", "Progress", "Workspace", "Workspaces"]
+
+Soon = Callable[[Callable[[], None]], None]
+LOOK_AHEAD = 2  # frames after the shown one that are embedded before anybody asks
+PARALLEL_DEGREES = 15.0  # a slice view turned by more shows no slice of the clip
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How far a workspace has come: fraction 0..1 and what it does, in words."""
+
+    fraction: float
+    text: str
+
+
+class Workspace:
+    """A clip, the masks of its segments, what was said about them, and undo.
+
+    Made by `Workspaces.open`; it opens over many turns of the event loop. Until `opened` is
+    emitted only `source`, `masks`, `state`, `history` and `preview` can be used. Segments are
+    known by Slicer's segment ID. All methods raise InvalidValue or SceneChanged, with a sentence
+    for the user, and then nothing has changed.
+
+    Signals, on the GUI's thread:
+    opened(); opening(Opening); failed(text): it could not be opened, or its nodes were deleted,
+    closed() follows. frame_changed(segment_id, frames): masks, marks or prompts of these frames
+    are others now. segments_changed(): added, removed, renamed, or other windows.
+    frame_shown(frame): another item of the sequence is shown. progress(Progress) and
+    propagated(Outcome): of the propagation that runs. history_changed().
+    notice(text): something that the user should read. closed().
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        soon: Soon,
+        volume,
+        segmentation=None,
+        axis: int = 2,
+        undo_limit: int = 64 * 2**20,
+    ):
+        """See `Workspaces.open`."""
+        self.opened, self.opening, self.failed = Signal(), Signal(), Signal()
+        self.frame_changed, self.segments_changed = Signal(), Signal()
+        self.progress, self.propagated, self.history_changed = Signal(), Signal(), Signal()
+        self.notice, self.closed, self.frame_shown = Signal(), Signal(), Signal()
+        self.session, self.soon = session, soon
+        self.source: ClipSource = open_clip(volume, axis)
+        if segmentation is None:
+            self.masks: ClipMasks = new_masks(self.source, f"{self.source.name} segmentation")
+        else:
+            self.masks = open_masks(self.source, segmentation)
+        self.state: SceneState = open_state(self.source, self.masks)
+        self.history = History(undo_limit)
+        self.annotated: AnnotatedClip | None = None  # None until it is opened
+        self.known_masks: dict[tuple[str, int], EncodedMask] = {}  # as last seen; for `review`
+        self.is_closed = False
+        self._stale: dict[str, Stale] = {}
+        self._propagation: Propagation | None = None
+        self._unkept: dict[tuple[str, int], None] = {}  # places to be journaled, oldest first
+        self._keeper: Stepper | None = None
+        self._removed: set[str] = set()  # segments that Slicer told of as removed
+        self._aligning = False
+        self._shown_frame = self.source.shown_frame()
+        self._observations: list[tuple[object, int]] = []
+        self._observe()
+        session.start()
+        self._opener = Stepper(self._open(), soon, self._is_open, self._fail, self.opening.emit)
+
+    # Opening and closing ------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests can be made: it has been opened and not been closed."""
+        return self.annotated is not None and not self.is_closed
+
+    @property
+    def is_propagating(self) -> bool:
+        return self._propagation is not None
+
+    def _open(self):
+        for done in self.source.survey():
+            yield Opening(0.4 * done, "Looking at the pixels")
+        if isinstance(self.masks, SequenceMasks):
+            for done in self.masks.make_items():
+                yield Opening(0.4 + 0.6 * done, "Making room for the masks")
+
+    def _is_open(self) -> None:
+        try:
+            self.annotated = self.session.open_clip(self.source.linked_clip())
+        except SamusaError as error:
+            self._fail(error)
+            return
+        self.opened.emit()
+        self.look(self.source.shown_frame(0))
+        places = [(s, n) for s in self.state.segments for n in self.state.marks(s)]
+        Stepper(self._learn(places), self.soon, on_error=lambda error: None)
+
+    def _learn(self, places: Iterable[tuple[str, int]]):
+        """Masks of a loaded scene, so that `next_to_check` need not read them at once."""
+        for segment, frame in places:
+            if self.is_closed or not self.masks.has_segment(segment):
+                continue
+            if (segment, frame) not in self.known_masks:
+                mask = EncodedMask.encode(self.masks.mask(segment, frame))
+                self.known_masks[segment, frame] = mask
+            yield
+
+    def _fail(self, error: SamusaError) -> None:
+        self.failed.emit(str(error))
+        self.close()
+
+    def close(self, saved: bool = False) -> None:
+        """Let go of everything: a propagation is cancelled, what is finished stays. saved: the
+        scene is saved, the journal is not needed any more."""
+        if self.is_closed:
+            return
+        if self._propagation is not None:
+            self._propagation.abandon()
+        self._opener.cancel()
+        if self._keeper is not None:
+            self._keeper.cancel()
+        for _ in self._keep_all():
+            pass
+        self.is_closed = True
+        for node, tag in self._observations:
+            node.RemoveObserver(tag)
+        self._observations.clear()
+        if self.annotated is not None:
+            try:
+                self.annotated.close(saved)
+            except SamusaError as error:
+                self.notice.emit(str(error))
+        self.closed.emit()
+
+    def is_of(self, clip_node, stored_node, axis: int) -> bool:
+        """Whether it is about these nodes; the axis counts for volumes."""
+        try:
+            same = self.source.node is clip_node and self.masks.stored_node is stored_node
+        except SceneChanged:
+            return False
+        return same and (isinstance(self.source, SequenceSource) or self.source.axis == axis)
+
+    def check_nodes(self) -> None:
+        """Close with a sentence where a node was deleted."""
+        try:
+            _ = self.source.node, self.masks.stored_node, self.state.node
+            if isinstance(self.source, SequenceSource):
+                _ = self.source.browser
+        except SceneChanged as error:
+            self._fail(error)
+
+    def saved(self) -> None:
+        """The scene was saved: the journal so far is not needed. Masks that are in memory alone
+        keep it."""
+        if self.is_open and not self._unkept and not self.masks.stored_node.GetModifiedSinceRead():
+            self.annotated.saved()
+
+    def _need_open(self) -> AnnotatedClip:
+        if self.is_closed:
+            raise SceneChanged(f"the work on {self._name} was closed; choose the clip again")
+        if self.annotated is None:
+            raise InvalidValue(f"{self._name} is still being opened; wait a moment")
+        return self.annotated
+
+    def _need_idle(self) -> None:
+        if self._propagation is not None:
+            raise InvalidValue("a propagation is running; wait for its end or cancel it")
+
+    @property
+    def _name(self) -> str:
+        try:
+            return f"{self.source.name!r}"
+        except SceneChanged:
+            return "a clip that was deleted"
+
+    # Frames and views ---------------------------------------------------------------------------
+
+    def show_frame(self, frame: int) -> None:
+        """Show a frame: in the sequence's browser, or in the slice views that look along the
+        clip's axis."""
+        frame = self.source.check_frame(frame)
+        if isinstance(self.source, SequenceSource):
+            self.source.show_frame(frame)
+        else:
+            height, width = self.source.frame_size
+            centre = to_ras(self.source, [[(width - 1) / 2, (height - 1) / 2]], frame)[0]
+            for view in nodes_of_class(self.source.node.GetScene(), "vtkMRMLSliceNode"):
+                matrix = mrml.to_array(view.GetSliceToRAS())
+                axis, degrees = slice_axis(self.source.node, matrix)
+                if axis == self.source.axis and degrees <= PARALLEL_DEGREES:
+                    view.JumpSliceByOffsetting(*centre)
+        if self.is_open:
+            self.look(frame)
+
+    def look(self, frame: int, extent: tuple[float, float, float, float] | None = None) -> None:
+        """The annotator looks at a frame: it and the next ones are embedded ahead of a click.
+        extent: what will be looked at, x0, y0, x1, y1 in frame pixels."""
+        last = min(len(self.source), frame + 1 + LOOK_AHEAD)
+        self._need_open().embed(range(frame, last), extent)
+
+    # A click ------------------------------------------------------------------------------------
+
+    def preview(self, prompts: FramePrompts) -> np.ndarray | None:
+        """(H, W) bool at once, without the worker: the curve through the clicks; None where the
+        prompts make none. Works while the workspace is opening."""
+        from ..worker.preview import preview
+
+        return preview(prompts, self.source.frame_size, self.source.geometry.pixel_aspect)
+
+    def segment(self, segment_id: str, frame: int, steps: Sequence[FramePrompts]) -> Pending:
+        """Ask for the mask of clicks: `Pending.on_done`, then `result()` is a FrameSegmented.
+
+        steps: the prompts after each click, oldest first, the last in force. A newer request on
+        the same segment and frame replaces one that still waits.
+        """
+        annotated = self._need_open()
+        for step in steps:
+            step.check(self.source.frame_size)
+        return annotated.segment_frame(segment_id, self.source.check_frame(frame), steps)
+
+    def accept(
+        self,
+        segment_id: str,
+        frame: int,
+        steps: Sequence[FramePrompts],
+        mask: np.ndarray,
+        confidence: float = 1.0,
+        rules: EditRules | None = None,
+        name: str = "Click",
+    ) -> bool:
+        """Write the mask of clicks into the segment, as one undo step. mask: (H, W) bool. rules:
+        the Segment Editor's. Returns whether it is safe on disk. A frame that is approved is
+        refused; unlock it first."""
+        annotated = self._need_open()
+        frame = self.source.check_frame(frame)
+        prompts = steps[-1] if steps else None
+        marks = self.state.set_marks(
+            segment_id, {frame: FrameMark(FrameState.PROMPTED, float(confidence))}
+        )
+        step = Step(name)
+        try:
+            told = self.state.set_frame_prompts(segment_id, frame, prompts)
+            step.add(self.masks.write(segment_id, {frame: mask}, rules), marks, told)
+        except SamusaError:
+            for (segment, index), (before, _) in marks.items():
+                self.state.restore_marks(segment, {index: before})
+            raise
+        self._know(segment_id)
+        annotated.set_steps(segment_id, frame, steps)
+        self._record(step)
+        if self._propagation is not None:
+            self._propagation.leave_alone(segment_id, frame)
+        return all(list(self._keep_all()))
+
+    def steps(self, segment_id: str, frame: int) -> tuple[FramePrompts, ...]:
+        """The prompts in force on a frame after each click, as far as they are known; after a
+        scene was loaded the last ones alone."""
+        known = self.annotated.work.segments.get(segment_id) if self.annotated else None
+        prompts = self.state.prompts(segment_id)
+        now = prompts.frames.get(frame) if prompts else None
+        if now is None:
+            return ()
+        return (known.steps.get(frame) if known else None) or (now,)
+
+    # Time ---------------------------------------------------------------------------------------
+
+    def windows(self, segment_id: str) -> tuple[Window, ...]:
+        """In order, not overlapping; none means the whole clip."""
+        prompts = self.state.prompts(segment_id)
+        return prompts.windows if prompts else ()
+
+    def set_windows(self, segment_id: str, windows: Iterable[Window]) -> None:
+        """When the structure is visible. Masks outside stay until the next propagation, which
+        clears those that were propagated."""
+        self._need_open()
+        before, after = self.windows(segment_id), merge_windows(windows)
+        if after == before:
+            return
+        prompts = self.state.prompts(segment_id) or SegmentPrompts(segment_id)
+        self.state.set_prompts(
+            segment_id, SegmentPrompts(prompts.name, prompts.frames, after, prompts.color)
+        )
+        self.stale(segment_id).windows_changed(before, after)
+        self._know(segment_id)
+        self.segments_changed.emit()
+
+    def propagate(
+        self,
+        segments: Collection[str] | None = None,
+        direction: str = "both",
+        within: tuple[int, int] | None = None,
+        only_affected: bool = True,
+        rules: EditRules | None = None,
+    ) -> None:
+        """Compute the masks of all frames inside the windows from clicks and approved frames.
+
+        segments: None: all that have either. direction: "both", "forward", "backward". within:
+        first and last frame (`next_prompted` gives one). only_affected: not the frames whose masks
+        follow from what is said already; so this also resumes after a cancel or a loss. Masks are
+        written as they come; `progress`, then `propagated`. It is one undo step.
+        """
+        annotated = self._need_open()
+        self._need_idle()
+        for segment in segments or ():
+            self.masks.segment(segment)
+        chosen = [s for s in segments or self.segment_ids() if self.conditioning(s)]
+        if not chosen:
+            raise InvalidValue(
+                "there is nothing to start from; click the border on a frame and accept it, or "
+                "approve a frame that has a mask"
+            )
+        unseen = [s for s in chosen if not self.conditioning(s, in_windows=True)]
+        names = ", ".join(repr(self.masks.segment(s).name) for s in unseen)
+        sentence = f"{names}: no accepted frame lies inside the windows; widen one or click inside"
+        chosen = [s for s in chosen if s not in unseen]
+        if not chosen:
+            raise InvalidValue(sentence)
+        if unseen:
+            self.notice.emit(f"Left out, {sentence}.")
+        if not only_affected:
+            for segment in chosen:
+                self.stale(segment).all()
+        self._propagation = Propagation(self, annotated, chosen, direction, within, rules)
+
+    def cancel(self) -> None:
+        """End the propagation; finished frames stay."""
+        if self._propagation is not None:
+            self._propagation.cancel()
+
+    def propagation_ended(self, outcome: Outcome, step: Step) -> None:
+        """The propagation calls it, once."""
+        self._propagation = None
+        self.history.record(step)
+        self.history_changed.emit()
+        self.propagated.emit(outcome)
+
+    def conditioning(self, segment_id: str, in_windows: bool = False) -> list[int]:
+        """Frames that a propagation of this segment starts from: clicked or approved, and not
+        known to be empty. in_windows: only those that are inside its windows."""
+        prompts = self.state.prompts(segment_id)
+        frames = {n for n, p in prompts.frames.items() if not p.is_empty} if prompts else set()
+        for frame, mark in self.state.marks(segment_id).items():
+            if mark.state in (FrameState.REVIEWED, FrameState.PROMPTED):
+                mask = self.known_masks.get((segment_id, frame))
+                if mask is not None and mask.is_empty:
+                    frames.discard(frame)
+                else:
+                    frames.add(frame)
+        windows = self.windows(segment_id) if in_windows else ()
+        return sorted(n for n in frames if not windows or any(n in w for w in windows))
+
+    def next_prompted(self, segment_id: str, frame: int, direction: str = "forward") -> int | None:
+        """The next conditioning frame after (before) a frame; None where there is none."""
+        found = self.conditioning(segment_id)
+        if direction == "backward":
+            return max((n for n in found if n < frame), default=None)
+        return min((n for n in found if n > frame), default=None)
+
+    def stale(self, segment_id: str) -> Stale:
+        return self._stale.setdefault(segment_id, Stale(len(self.source)))
+
+    # Review -------------------------------------------------------------------------------------
+
+    def approve(self, segment_id: str, frames: Iterable[int]) -> None:
+        """Lock frames as they are, also empty ones: the structure is not there. One undo step."""
+        self._need_open()
+        self.masks.segment(segment_id)
+        marks = {}
+        for frame in map(self.source.check_frame, frames):
+            mark = self.state.mark(segment_id, frame)
+            marks[frame] = FrameMark(FrameState.REVIEWED, mark.confidence if mark else 1.0)
+        step = Step("Approve")
+        step.add({}, self.state.set_marks(segment_id, marks))
+        for frame in marks:
+            self.known_masks[segment_id, frame] = EncodedMask.encode(
+                self.masks.mask(segment_id, frame)
+            )
+        self._record(step, stale=False)
+
+    def unlock(self, segment_id: str, frames: Iterable[int]) -> None:
+        """Approved frames may be changed again. One undo step."""
+        self._need_open()
+        step = Step("Unlock")
+        step.add({}, self.state.unlock(segment_id, list(frames)))
+        self._record(step)
+
+    def next_to_check(self, segment_id: str, frame: int | None = None) -> int | None:
+        """The propagated frame that most needs a look, by low confidence and sudden change; when
+        `frame` is itself one of those, the next of them. None: nothing is left to check."""
+        masks = {n: m for (s, n), m in self.known_masks.items() if s == segment_id}
+        ranked = to_check(self.state.marks(segment_id), masks)
+        if not ranked:
+            return None
+        if frame in ranked:
+            return ranked[(ranked.index(frame) + 1) % len(ranked)]
+        return ranked[0]
+
+    # Undo ---------------------------------------------------------------------------------------
+
+    def undo(self) -> str | None:
+        """Take the last step back; its name, None where there is none."""
+        return self._replay(back=True)
+
+    def redo(self) -> str | None:
+        return self._replay(back=False)
+
+    def _replay(self, back: bool) -> str | None:
+        annotated = self._need_open()
+        self._need_idle()
+        move = self.history.undo if back else self.history.redo
+        step = move(self.masks, self.state)
+        if step is None:
+            return None
+        for (segment, frame), (before, after) in step.prompts.items():
+            wanted = before if back else after
+            if segment in annotated.work.segments:
+                annotated.set_steps(segment, frame, () if wanted is None else (wanted,))
+        self._changed(step.places)
+        self.history_changed.emit()
+        return step.name
+
+    def _record(self, step: Step, stale: bool = True) -> None:
+        """A step that was just done."""
+        self.history.record(step)
+        self._changed(step.places, stale)
+        self.history_changed.emit()
+
+    def _changed(self, places: Collection[tuple[str, int]], stale: bool = True) -> None:
+        """Masks, marks or prompts of (segment, frame) are others now: journal, tell, and note what
+        a propagation has to do again."""
+        frames: dict[str, set[int]] = {}
+        for segment, frame in places:
+            frames.setdefault(segment, set()).add(frame)
+            self._unkept[segment, frame] = None
+        for segment, changed in frames.items():
+            if not self.masks.has_segment(segment):
+                continue
+            if stale:
+                found, windows = self.conditioning(segment), self.windows(segment)
+                for frame in changed:
+                    others = [n for n in found if n != frame]
+                    self.stale(segment).changed(frame, others, windows)
+            self.frame_changed.emit(segment, tuple(sorted(changed)))
+        if self._keeper is None or not self._keeper.running:
+            self._keeper = Stepper(self._keep_all(), self.soon, on_error=self._fail)
+
+    # The journal --------------------------------------------------------------------------------
+
+    def _keep_all(self):
+        """Journal what has changed, mask by mask; yields whether each is safe on disk."""
+        while self._unkept and self.annotated is not None:
+            segment, frame = place = next(iter(self._unkept))
+            del self._unkept[place]
+            try:
+                mask = EncodedMask.encode(self.masks.mask(segment, frame))
+            except SceneChanged:
+                continue  # deleted meanwhile, with its journal entry
+            yield self.keep(segment, frame, mask)
+
+    def keep(self, segment_id: str, frame: int, mask: EncodedMask) -> bool:
+        """Journal the mask and the mark of a frame as they are in the scene."""
+        self._know(segment_id)
+        self.known_masks[segment_id, frame] = mask
+        mark = self.state.mark(segment_id, frame)
+        if mark is None:  # drawn by hand, or nothing
+            state = FrameState.EMPTY if mask.is_empty else FrameState.PROPAGATED
+            mark = FrameMark(state)
+        return self.annotated.accept(segment_id, frame, mask, mark.state, mark.confidence)
+
+    def _know(self, segment_id: str) -> None:
+        """Let the journal know name, colour and windows of a segment as they are now."""
+        info, windows = self.masks.segment(segment_id), self.windows(segment_id)
+        known = self.annotated.work.segments.get(segment_id)
+        told = (info.name.strip() or "segment", info.color, windows)
+        if known is None or (known.name, known.color, known.windows) != told:
+            self.annotated.set_segment(segment_id, *told)
+
+    def prepare(self, segments: Collection[str]):
+        """What a propagation starts from, from the scene into the worker's words: prompts, and
+        the masks of conditioning frames as they are on the screen. Yields after each frame."""
+        for segment in segments:
+            if not self.masks.has_segment(segment):
+                continue  # deleted meanwhile
+            self._know(segment)
+            known = self.annotated.work.segments[segment]
+            prompts = self.state.prompts(segment)
+            frames: Mapping[int, FramePrompts] = prompts.frames if prompts else {}
+            for frame in {*frames, *known.steps}:
+                now = frames.get(frame)
+                if now is not (known.steps[frame][-1] if frame in known.steps else None):
+                    self.annotated.set_steps(segment, frame, () if now is None else (now,))
+                yield
+            for frame, mark in self.state.marks(segment).items():
+                if mark.state in (FrameState.REVIEWED, FrameState.PROMPTED):
+                    mask = EncodedMask.encode(self.masks.mask(segment, frame))
+                    there = known.frames.get(frame)
+                    if there is None or there.mask != mask or there.state is not mark.state:
+                        self.keep(segment, frame, mask)
+                    yield
+
+    def recover(self, path) -> None:
+        """Bring back what a journal of an earlier session holds: masks, prompts, windows and
+        marks, as one undo step; then the journal is removed, this session's has it all. Segments
+        are found by ID and name, others are added. Frames that are approved here stay."""
+        annotated = self._need_open()
+        self._need_idle()
+        work = read_journal(path).work
+        if work.clip.fingerprint != annotated.work.clip.fingerprint:
+            raise InvalidValue(
+                f"{path} is of another clip, {work.clip.name}; open that clip to recover it"
+            )
+        step = Step("Recover")
+
+        def restore():
+            for old, found in work.segments.items():
+                segment = self._recovered_segment(old, found.name, found.color)
+                self.set_windows(segment, found.windows or self.windows(segment))
+                locked = self.state.locked(segment)
+                for frame, steps in found.steps.items():
+                    if frame not in locked:
+                        told = self.state.set_frame_prompts(segment, frame, steps[-1])
+                        step.add({}, {}, told)
+                        yield
+                for frame, accepted in found.frames.items():
+                    if frame in locked:
+                        continue
+                    mark = FrameMark(accepted.state, accepted.confidence)
+                    marks = self.state.set_marks(segment, {frame: mark})
+                    deltas = self.masks.write(segment, {frame: accepted.mask.decode()})
+                    step.add(deltas, marks)
+                    yield
+
+        def restored():
+            self._record(step)
+            if all(list(self._keep_all())):
+                remove_journal(path)
+            self.segments_changed.emit()
+            self.notice.emit(f"{len(step.places)} frames are back from {work.clip.created}.")
+
+        Stepper(restore(), self.soon, restored, lambda error: self.notice.emit(str(error)))
+
+    def _recovered_segment(self, old: str, name: str, color: tuple[int, int, int]) -> str:
+        for info in self.masks.segments():
+            if info.id == old or info.name == name:
+                return info.id
+        return self.masks.add_segment(name, color)
+
+    # Segments -----------------------------------------------------------------------------------
+
+    def segment_ids(self) -> list[str]:
+        return [info.id for info in self.masks.segments()]
+
+    def _observe(self) -> None:
+        import slicer
+        import vtk
+
+        events = slicer.vtkSegmentation
+        node = self.masks.shown_node
+        if node is not None:
+
+            @vtk.calldata_type(vtk.VTK_STRING)
+            def removed(_caller, _event, segment):
+                self._segment_removed(segment)
+
+            def edited(_caller, _event):
+                self._align_soon()
+
+            self._observations.append((node, node.AddObserver(events.SegmentRemoved, removed)))
+            for event in (
+                events.SegmentAdded,
+                events.SegmentModified,
+                events.SegmentsOrderModified,
+            ):
+                self._observations.append((node, node.AddObserver(event, edited)))
+        if isinstance(self.source, SequenceSource):
+            browser = self.source.browser
+            tag = browser.AddObserver(
+                vtk.vtkCommand.ModifiedEvent, lambda *_: self.soon(self._frame_shown)
+            )
+            self._observations.append((browser, tag))
+
+    def _frame_shown(self) -> None:
+        if self.is_closed:
+            return
+        try:
+            shown = self.source.shown_frame()
+        except SceneChanged:
+            return  # `check_nodes` closes
+        if shown != self._shown_frame:
+            self._shown_frame = shown
+            if shown is not None:
+                self.frame_shown.emit(shown)
+
+    def _segment_removed(self, segment: str) -> None:
+        # While the browser changes to another item its proxy may lose segments for a moment.
+        if self._aligning or self.source.shown_frame() != self._shown_frame:
+            return
+        self._removed.add(segment)
+        self._align_soon()
+
+    def _align_soon(self) -> None:
+        if not self._aligning:
+            self._aligning = True
+            self.soon(self._align)
+
+    def _align(self) -> None:
+        """Segments that the user has added, renamed or removed on one frame are so on all."""
+        try:
+            if self.is_closed:
+                return
+            shown = self.masks.shown_node
+            here = set(shown.GetSegmentation().GetSegmentIDs()) if shown is not None else set()
+            removed, self._removed = self._removed - here, set()
+            for segment in removed:
+                if self.masks.has_segment(segment):
+                    self.masks.remove_segment(segment)
+                self.state.remove_segment(segment)
+                self._stale.pop(segment, None)
+                self.known_masks = {p: m for p, m in self.known_masks.items() if p[0] != segment}
+                if self.annotated is not None and segment in self.annotated.work.segments:
+                    self.annotated.remove_segment(segment)
+            self.masks.align_segments()
+        except SceneChanged as error:
+            self._fail(error)
+        finally:
+            # What aligning itself has changed is told of now, not later.
+            self._aligning = False
+        if not self.is_closed:
+            self.segments_changed.emit()
+
+
+class Workspaces:
+    """All open workspaces, so that effect and modules share them; they end with their nodes.
+
+    soon: as of Transport. scene: the application's vtkMRMLScene.
+    """
+
+    def __init__(self, session: Session, soon: Soon, scene, undo_limit: int = 64 * 2**20):
+        self.changed = Signal()  # one was opened or closed
+        self._session, self._soon, self._undo_limit = session, soon, undo_limit
+        self._open: list[Workspace] = []
+        self._scene = scene
+        self._tags = [
+            scene.AddObserver(scene.StartCloseEvent, lambda *_: self.close_all()),
+            scene.AddObserver(scene.NodeRemovedEvent, lambda *_: self._check_soon()),
+            scene.AddObserver(scene.EndSaveEvent, lambda *_: soon(self._saved)),
+        ]
+        self._checking = False
+
+    def __iter__(self):
+        return iter(list(self._open))
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def find(self, volume, segmentation, axis: int = 2) -> Workspace | None:
+        """The open workspace of what a volume and a segmentation node show, or None. axis: the
+        voxel axis of a volume's slices; without meaning for a sequence."""
+        if volume is None or segmentation is None:
+            return None
+        source = open_clip(volume, axis)
+        stored = segmentation
+        if isinstance(source, SequenceSource):
+            stored = source.browser.GetSequenceNode(segmentation)
+        for each in self._open:
+            if stored is not None and each.is_of(source.node, stored, axis):
+                return each
+        return None
+
+    def open(self, volume, segmentation=None, axis: int = 2) -> Workspace:
+        """The workspace of a volume node (or the proxy of a sequence) and a segmentation; a new
+        one begins to open: connect to `opened` and look at `is_open`. Without a segmentation one
+        is made. A segmentation that is chosen for a sequence becomes a sequence itself. Raises
+        InvalidValue where they do not fit each other."""
+        found = self.find(volume, segmentation, axis)
+        if found is not None:
+            return found
+        made = Workspace(self._session, self._soon, volume, segmentation, axis, self._undo_limit)
+        self._open.append(made)
+        made.closed.connect(lambda: self._closed(made))
+        self.changed.emit()
+        return made
+
+    def close_all(self) -> None:
+        for each in list(self._open):
+            each.close()
+
+    def end(self) -> None:
+        """Close all and hear no more of the scene."""
+        self.close_all()
+        for tag in self._tags:
+            self._scene.RemoveObserver(tag)
+        self._tags = []
+
+    def _closed(self, workspace: Workspace) -> None:
+        if workspace in self._open:
+            self._open.remove(workspace)
+            self.changed.emit()
+
+    def _check_soon(self) -> None:
+        if self._open and not self._checking:
+            self._checking = True
+            self._soon(self._check)
+
+    def _check(self) -> None:
+        self._checking = False
+        for each in list(self._open):
+            each.check_nodes()
+
+    def _saved(self) -> None:
+        for each in list(self._open):
+            each.saved()

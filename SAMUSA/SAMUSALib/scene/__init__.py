@@ -1,0 +1,1 @@
+"""MRML nodes to domain types and back; no Qt, no torch. docs/scene.md shows how it is used."""

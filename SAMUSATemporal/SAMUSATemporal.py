@@ -1,0 +1,607 @@
+"""SAMUSATemporal: a segment along its clip - windows, propagation, review, measures, export."""
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+
+class SAMUSATemporal(ScriptedLoadableModule):
+    def __init__(self, parent):
+        super().__init__(parent)
+        parent.title = _("SAMUSA Temporal")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.dependencies = ["SAMUSA", "Segmentations", "Sequences", "Plots"]
+        parent.contributors = ["SAMUSA maintainers"]
+        parent.helpText = _(
+            "Say when a structure is visible, propagate its masks over a cine or the slices of a "
+            "volume, check them and measure them. Click the border with the effect SAMUSA of the "
+            "Segment Editor first."
+        )
+
+
+@parameterNodeWrapper
+class SAMUSATemporalParameters:
+    """What was chosen, so that it is chosen again when the scene is loaded."""
+
+    volume: slicer.vtkMRMLVolumeNode
+    segmentation: slicer.vtkMRMLSegmentationNode
+    axis: int = 2
+    segment: str = ""
+
+
+class SAMUSATemporalLogic(ScriptedLoadableModuleLogic):
+    """The parameter node; what the panel does is SAMUSALib.app.temporal, in `temporal`."""
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        from SAMUSALib.app.service import service
+        from SAMUSALib.app.temporal import Temporal
+
+        self.service = service()
+        self.temporal = Temporal(
+            self.service.workspaces, lambda callback: qt.QTimer.singleShot(0, callback)
+        )
+
+    def parameters(self):
+        return SAMUSATemporalParameters(self.getParameterNode())
+
+
+class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    REFRESH_MS = 30  # changes come frame by frame; the panel follows them together
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self.updating = False
+        self.plotting = False
+        self.shortcuts = []
+        self.disconnect = []
+
+    def setup(self):
+        super().setup()
+        from SAMUSALib.app.charts import QUANTITIES
+        from SAMUSALib.app.export import FORMATS
+        from SAMUSALib.app.timeline import Timeline, legend
+
+        self.panel = slicer.util.loadUI(self.resourcePath("UI/SAMUSATemporal.ui"))
+        self.layout.addWidget(self.panel)
+        self.ui = slicer.util.childWidgetVariables(self.panel)
+        self.panel.setMRMLScene(slicer.mrmlScene)
+        self.logic = SAMUSATemporalLogic()
+        self.temporal = self.logic.temporal
+        self.timeline = Timeline(lambda frame: self.do(self.temporal.show_frame, frame))
+        self.ui.timelinePlace.layout().addWidget(self.timeline)
+        self.ui.legendLabel.text = legend()
+        for each in QUANTITIES:
+            self.ui.quantitySelector.addItem(each.label, each.key)
+        for each in FORMATS:
+            self.ui.formatSelector.addItem(each.label, each.key)
+        self.refresh_timer = qt.QTimer()
+        self.refresh_timer.setSingleShot(True)
+        self.refresh_timer.setInterval(self.REFRESH_MS)
+        self.refresh_timer.connect("timeout()", self.refresh)
+        self.connect_widgets()
+        self.connect_logic()
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.on_scene_closed)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.on_scene_loaded)
+        self.on_working(1.0, "")
+        self.on_inputs_chosen()
+
+    def connect_widgets(self):
+        ui, temporal = self.ui, self.temporal
+        for selector in (ui.volumeSelector, ui.segmentationSelector):
+            selector.connect("currentNodeChanged(vtkMRMLNode*)", self.on_inputs_chosen)
+        ui.axisSelector.connect("currentIndexChanged(int)", self.on_inputs_chosen)
+        ui.segmentSelector.connect("currentIndexChanged(int)", self.on_segment_chosen)
+        ui.windowSelector.connect("currentIndexChanged(int)", self.on_window_chosen)
+        ui.frameSlider.connect("valueChanged(double)", self.on_frame_chosen)
+        ui.windowRange.connect("valuesChanged(double,double)", self.on_range_chosen)
+        ui.quantitySelector.connect("currentIndexChanged(int)", self.on_measured)
+        for button, action in (
+            (ui.openButton, self.open),
+            (ui.addSegmentButton, temporal.add_segment),
+            (ui.previousButton, lambda: temporal.step(-1)),
+            (ui.nextButton, lambda: temporal.step(1)),
+            (ui.addWindowButton, temporal.add_window),
+            (ui.removeWindowButton, temporal.remove_window),
+            (ui.startHereButton, temporal.start_here),
+            (ui.endHereButton, temporal.end_here),
+            (ui.backwardButton, lambda: self.propagate("backward")),
+            (ui.bothButton, lambda: self.propagate("both")),
+            (ui.forwardButton, lambda: self.propagate("forward")),
+            (ui.nextPromptButton, lambda: self.propagate("next")),
+            (ui.checkButton, temporal.next_to_check),
+            (ui.approveButton, temporal.approve),
+            (ui.approveAllButton, temporal.approve_all),
+            (ui.undoButton, temporal.undo),
+            (ui.redoButton, temporal.redo),
+            (ui.plotButton, self.plot),
+            (ui.exportButton, self.export),
+            (ui.cancelButton, temporal.cancel),
+            (ui.resumeButton, temporal.resume),
+        ):
+            button.connect("clicked()", lambda action=action: self.do(action))
+
+    def connect_logic(self):
+        temporal, service = self.temporal, self.logic.service
+        for signal, listener in (
+            (temporal.changed, self.refresh_soon),
+            (temporal.progress, self.on_progress),
+            (temporal.propagated, lambda outcome: self.on_working(1.0, "")),
+            (temporal.measured, self.on_measured),
+            (temporal.working, self.on_working),
+            (temporal.notice, self.tell),
+            (service.notice, self.tell),
+        ):
+            self.disconnect.append(signal.connect(listener))
+
+    def cleanup(self):
+        self.exit()
+        self.removeObservers()
+        if self.logic is not None:
+            self.refresh_timer.stop()
+            for disconnect in self.disconnect:
+                disconnect()
+            self.temporal.let_go()
+
+    def enter(self):
+        if self.temporal.workspace is None:
+            self.adopt_open_work()
+        settings, actions = self.logic.service.settings, self.temporal
+        for name, action in (
+            ("window_start", actions.start_here),
+            ("window_end", actions.end_here),
+            ("next_frame", lambda: actions.step(1)),
+            ("previous_frame", lambda: actions.step(-1)),
+            ("propagate", lambda: self.propagate("both")),
+            ("next_to_check", actions.next_to_check),
+            ("approve", actions.approve),
+            ("undo", actions.undo),
+            ("redo", actions.redo),
+        ):
+            key = settings.shortcut(name)
+            if key:
+                shortcut = qt.QShortcut(
+                    qt.QKeySequence(key), slicer.util.mainWindow() or self.parent
+                )
+                shortcut.connect("activated()", lambda action=action: self.do(action))
+                self.shortcuts.append(shortcut)
+        self.refresh()
+
+    def exit(self):
+        for shortcut in self.shortcuts:
+            shortcut.setEnabled(False)  # deleteLater leaves the key taken until the event loop
+            shortcut.deleteLater()
+        self.shortcuts = []
+
+    def do(self, action, *arguments):
+        """Run an action of the user's; what is wrong is said below, in a sentence."""
+        from SAMUSALib.errors import SamusaError
+
+        try:
+            action(*arguments)
+        except SamusaError as error:
+            self.tell(str(error))
+        self.refresh()
+
+    def tell(self, text):
+        self.ui.statusLabel.text = text[:1].upper() + text[1:]
+
+    # Choosing -----------------------------------------------------------------------------------
+
+    def on_inputs_chosen(self, *_args):
+        """Images and segmentation are opened at once; without a segmentation a button asks."""
+        if self.updating:
+            return
+        volume = self.ui.volumeSelector.currentNode()
+        segmentation = self.ui.segmentationSelector.currentNode()
+        self.fill_axes(volume)
+        workspace = self.temporal.workspace
+        if workspace is not None and not self.is_of(workspace, volume, segmentation):
+            self.temporal.let_go()
+        if volume is not None and segmentation is not None:
+            self.do(self.open)
+        else:
+            self.refresh()
+
+    def is_of(self, workspace, volume, segmentation):
+        if volume is None or segmentation is None:
+            return False
+        return self.logic.service.workspaces.find(volume, segmentation, self.axis()) is workspace
+
+    def axis(self):
+        return max(0, self.ui.axisSelector.currentIndex) if self.ui.axisSelector.count > 1 else 2
+
+    def fill_axes(self, volume):
+        from SAMUSALib.app.temporal import axis_labels
+        from SAMUSALib.scene.clip_source import sequence_of
+
+        if volume is None:
+            labels = []
+        elif sequence_of(volume) is not None:
+            labels = [_("Images of the sequence")]
+        else:
+            labels = axis_labels(volume)
+        selector = self.ui.axisSelector
+        if [selector.itemText(row) for row in range(selector.count)] == labels:
+            return
+        self.updating = True
+        selector.clear()
+        selector.addItems(labels)
+        selector.setCurrentIndex(len(labels) - 1)
+        self.updating = False
+
+    def open(self):
+        volume = self.ui.volumeSelector.currentNode()
+        segmentation = self.ui.segmentationSelector.currentNode()
+        if volume is None:
+            self.tell(_("Choose images first."))
+            return
+        self.tell("")
+        workspace = self.temporal.open(volume, segmentation, self.axis())
+        self.show_choice(volume, workspace)
+
+    def adopt_open_work(self):
+        """Go on with what the Segment Editor has opened."""
+        for workspace in self.logic.service.workspaces:
+            volume = workspace.source.shown_volume
+            if volume is not None and not workspace.is_closed:
+                self.temporal.adopt(workspace)
+                self.show_choice(volume, workspace)
+
+    def show_choice(self, volume, workspace):
+        """The selectors and the parameter node say what is in hand."""
+        self.updating = True
+        self.ui.volumeSelector.setCurrentNode(volume)
+        self.ui.segmentationSelector.setCurrentNode(workspace.masks.shown_node)
+        self.updating = False
+        self.fill_axes(volume)
+        self.updating = True
+        if self.ui.axisSelector.count > 1:
+            self.ui.axisSelector.setCurrentIndex(workspace.source.axis)
+        self.updating = False
+        parameters = self.logic.parameters()
+        parameters.volume = volume
+        parameters.segmentation = workspace.masks.shown_node
+        parameters.axis = workspace.source.axis
+        self.refresh_soon()
+
+    def on_scene_closed(self, _caller=None, _event=None):
+        self.temporal.let_go()
+        self.tell("")
+        self.refresh_soon()
+
+    def on_scene_loaded(self, _caller=None, _event=None):
+        """Go on where the scene was saved."""
+        if self.temporal.workspace is not None:
+            return
+        parameters = self.logic.parameters()
+        if parameters.volume is None or parameters.segmentation is None:
+            return
+        self.do(self.open_parameters, parameters)
+
+    def open_parameters(self, parameters):
+        segment = parameters.segment
+        workspace = self.temporal.open(parameters.volume, parameters.segmentation, parameters.axis)
+        self.show_choice(parameters.volume, workspace)
+        if workspace.masks.has_segment(segment):
+            self.temporal.choose_segment(segment)
+
+    def on_segment_chosen(self, row):
+        if not self.updating and row >= 0:
+            segment = self.ui.segmentSelector.itemData(row)
+            self.do(self.temporal.choose_segment, segment)
+            self.logic.parameters().segment = segment
+
+    def on_window_chosen(self, row):
+        if not self.updating:
+            self.do(self.temporal.choose_window, row)
+
+    def on_frame_chosen(self, value):
+        if not self.updating:
+            self.do(self.temporal.show_frame, int(value))
+
+    def on_range_chosen(self, start, end):
+        if not self.updating:
+            self.do(self.temporal.set_window, start, end)
+
+    # Working ------------------------------------------------------------------------------------
+
+    def propagate(self, direction):
+        self.tell("")
+        self.temporal.propagate(
+            direction, self.ui.allSegmentsBox.checked, self.ui.everythingBox.checked
+        )
+        self.on_working(0.0, _("Starting"))
+
+    def on_progress(self, progress):
+        from SAMUSALib.app.temporal import in_progress
+
+        self.on_working(progress.done / max(1, progress.total), in_progress(progress))
+
+    def on_working(self, fraction, text):
+        self.ui.progressBar.visible = fraction < 1
+        self.ui.progressBar.value = int(1000 * fraction)
+        self.ui.progressBar.format = f"{text}  %p%" if text else "%p%"
+
+    def on_measured(self, *_args):
+        rows = "".join(
+            f"<tr><td>{what}&nbsp;&nbsp;</td><td><b>{value}</b></td></tr>"
+            for what, value in self.temporal.readout()
+        )
+        self.ui.readoutLabel.text = f"<table>{rows}</table>" if rows else ""
+        if self.plotting and self.temporal.measurements is not None:
+            self.make_chart()
+
+    def plot(self):
+        from SAMUSALib.errors import InvalidValue
+
+        if self.temporal.measurements is None:
+            raise InvalidValue(_("there is nothing to plot yet; wait for the measurements"))
+        self.plotting = True
+        slicer.modules.plots.logic().ShowChartInLayout(self.make_chart())
+
+    def make_chart(self):
+        from SAMUSALib.app.charts import QUANTITIES, show_measurements
+
+        temporal = self.temporal
+        info = temporal.workspace.masks.segment(temporal.segment_id)
+        return show_measurements(
+            slicer.mrmlScene,
+            info.name,
+            info.color,
+            temporal.measurements,
+            temporal.workspace.source.times,
+            QUANTITIES[max(0, self.ui.quantitySelector.currentIndex)],
+        )
+
+    def export(self):
+        from SAMUSALib.app.export import FORMATS, free_path
+
+        chosen = FORMATS[max(0, self.ui.formatSelector.currentIndex)]
+        workspace = self.temporal.workspace
+        if workspace is None:
+            self.tell(_("Choose images and a segmentation first."))
+            return
+        if chosen.suffix:
+            path = qt.QFileDialog.getSaveFileName(
+                self.parent,
+                _("Export"),
+                workspace.source.name + chosen.suffix,
+                f"{chosen.label} (*{chosen.suffix})",
+            )
+            if path and not path.lower().endswith(chosen.suffix):
+                path += chosen.suffix
+        else:
+            folder = qt.QFileDialog.getExistingDirectory(
+                self.parent, _("Export into a new folder inside this one")
+            )
+            path = folder and free_path(folder, f"{workspace.source.name}-{chosen.key}")
+        if path:
+            self.temporal.export(chosen.key, path)
+
+    # Showing ------------------------------------------------------------------------------------
+
+    def refresh_soon(self):
+        if not self.refresh_timer.isActive():
+            self.refresh_timer.start()
+
+    def refresh(self):
+        """All that the panel shows, from what is in hand."""
+        from SAMUSALib.errors import SceneChanged
+
+        self.updating = True
+        try:
+            self.show_state()
+        except SceneChanged as error:
+            self.tell(str(error))
+        finally:
+            self.updating = False
+
+    def show_state(self):
+        ui, temporal = self.ui, self.temporal
+        ready, propagating = temporal.is_ready, temporal.is_propagating
+        ui.openButton.visible = temporal.workspace is None
+        ui.openButton.enabled = ui.volumeSelector.currentNode() is not None
+        ui.axisSelector.enabled = ui.axisSelector.count > 1
+        ui.segmentSelector.enabled = ui.addSegmentButton.enabled = temporal.workspace is not None
+        for part in (ui.timeSection, ui.propagateSection, ui.reviewSection, ui.measureSection):
+            part.enabled = ready
+        self.show_segments()
+        self.show_time()
+        for button in (
+            ui.backwardButton,
+            ui.bothButton,
+            ui.forwardButton,
+            ui.nextPromptButton,
+            ui.undoButton,
+            ui.redoButton,
+        ):
+            button.enabled = not propagating
+        ui.cancelButton.visible = temporal.is_busy
+        ui.resumeButton.visible = temporal.is_interrupted
+        self.show_review()
+
+    def show_segments(self):
+        selector, infos = self.ui.segmentSelector, self.temporal.segments()
+        wanted = [(info.id, info.name, info.color) for info in infos]
+        if wanted != getattr(self, "shown_segments", None):
+            self.shown_segments = wanted
+            selector.clear()
+            for identity, name, color in wanted:
+                picture = qt.QPixmap(12, 12)
+                picture.fill(qt.QColor(*color))
+                selector.addItem(qt.QIcon(picture), name, identity)
+        selector.setCurrentIndex(selector.findData(self.temporal.segment_id))
+
+    def show_time(self):
+        ui, temporal = self.ui, self.temporal
+        last = max(0, temporal.length - 1)
+        ui.frameSlider.maximum = last
+        ui.frameSlider.value = temporal.frame or 0
+        self.timeline.show_segment(temporal.shown())
+        edits = temporal.edits
+        ui.windowRange.setRange(0, last)
+        chosen = edits.chosen
+        ui.windowRange.setValues(*((chosen.start, chosen.end) if chosen else (0, last)))
+        labels = [f"{window.start} – {window.end}" for window in edits.windows]
+        labels = labels or [_("Whole clip")]
+        if [ui.windowSelector.itemText(n) for n in range(ui.windowSelector.count)] != labels:
+            ui.windowSelector.clear()
+            ui.windowSelector.addItems(labels)
+        row = edits.windows.index(chosen) if chosen in edits.windows else 0
+        ui.windowSelector.setCurrentIndex(row)
+        ui.removeWindowButton.enabled = chosen is not None
+
+    def show_review(self):
+        from SAMUSALib.annotation import FrameState
+
+        ui, temporal = self.ui, self.temporal
+        locked = temporal.state_here() is FrameState.REVIEWED
+        ui.approveButton.text = _("Unlock") if locked else _("Approve")
+        count = temporal.to_compute()
+        ui.toComputeLabel.text = _("{count} frames to compute").format(count=count) if count else ""
+        history = temporal.workspace.history if temporal.workspace is not None else None
+        names = (history.undo_name, history.redo_name) if history is not None else (None, None)
+        idle = not temporal.is_propagating
+        for button, verb, name in (
+            (ui.undoButton, _("Undo"), names[0]),
+            (ui.redoButton, _("Redo"), names[1]),
+        ):
+            button.enabled = idle and name is not None
+            button.text = f"{verb}: {name.lower()}" if name else verb
+        self.on_measured_frame()
+
+    def on_measured_frame(self):
+        """The readout tells of the frame in view too."""
+        if self.temporal.frame != getattr(self, "read_frame", None):
+            self.read_frame = self.temporal.frame
+            plotting, self.plotting = self.plotting, False
+            self.on_measured()
+            self.plotting = plotting
+
+
+class SAMUSATemporalTest(ScriptedLoadableModuleTest):
+    """Runs in the application and, with the same code, in the host of Testing/gui."""
+
+    PATIENCE = 60.0  # s; a worker's first start reads much from disk
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def test_from_one_click_to_approved_masks(self):
+        """A phantom's lesion: one clicked frame, a window, propagation, approval, undo."""
+        from contextlib import ExitStack
+
+        import numpy as np
+
+        from SAMUSALib.annotation import FrameState
+        from SAMUSALib.app.service import session
+
+        slicer.util.selectModule("SAMUSATemporal")
+        widget = slicer.util.getModuleWidget("SAMUSATemporal")
+        temporal, ui = widget.temporal, widget.ui
+        with ExitStack() as afterwards:
+            afterwards.callback(session().set_model, session().model)
+            session().set_model("spline")  # needs no torch, and is quick
+            volume, truth = self.add_phantom()
+            ui.volumeSelector.setCurrentNode(volume)
+            ui.openButton.click()
+            self.wait(lambda: temporal.is_ready, "the clip")
+            workspace, segment = temporal.workspace, temporal.segment_id
+            afterwards.callback(workspace.close, saved=True)
+            visible = [t for t in range(len(truth)) if truth[t].any()]
+            middle = visible[len(visible) // 2]
+            self.click(workspace, segment, middle, truth[middle])
+            temporal.show_frame(visible[0])
+            ui.startHereButton.click()
+            temporal.show_frame(visible[-1])
+            ui.endHereButton.click()
+            (window,) = workspace.windows(segment)
+            self.assertEqual((window.start, window.end), (visible[0], visible[-1]))
+            ui.bothButton.click()
+            self.wait(lambda: not temporal.is_propagating, "the propagation")
+            drawn = [t for t in range(len(truth)) if workspace.masks.mask(segment, t).any()]
+            self.assertEqual(drawn, visible)
+            mask = workspace.masks.mask(segment, middle)
+            dice = 2 * np.sum(mask & truth[middle]) / (mask.sum() + truth[middle].sum())
+            self.assertGreater(dice, 0.85)
+            temporal.show_frame(middle)
+            ui.approveButton.click()
+            self.assertEqual(temporal.state_here(), FrameState.REVIEWED)
+            ui.undoButton.click()
+            self.assertEqual(temporal.state_here(), FrameState.PROMPTED)
+            self.wait(lambda: temporal.measurements is not None, "the measurements")
+
+    def wait(self, condition, what):
+        """Let the application work until a condition holds."""
+        import time
+
+        end = time.monotonic() + self.PATIENCE
+        while not condition():
+            self.assertLess(time.monotonic(), end, f"waited in vain for {what}")
+            slicer.app.processEvents()
+            time.sleep(0.002)
+
+    @staticmethod
+    def add_phantom():
+        """(volume node that shows it, (12, 160, 160) bool truth) of a simulated cine in which a
+        lesion comes and goes; every fourth frame of the demo's, at half its size."""
+        from SAMUSALib.phantom import demo_spec, simulate
+
+        made = simulate(demo_spec())
+        frames, labels = made.frames[::4, ::2, ::2], made.labels[::4, ::2, ::2]
+        return SAMUSATemporalTest.add_cine(frames, 2 * made.pixel_spacing_mm), labels == 1
+
+    @staticmethod
+    def add_cine(frames, spacing=0.2):
+        """A sequence of (T, H, W) uint8 frames, 10 a second; returns the volume that shows it."""
+        sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Cine")
+        sequence.SetIndexName("time")
+        sequence.SetIndexUnit("s")
+        for t, frame in enumerate(frames):
+            item = slicer.vtkMRMLScalarVolumeNode()
+            item.SetName("Cine")
+            slicer.util.updateVolumeFromArray(item, frame[None])
+            item.SetSpacing(spacing, spacing, 1.0)
+            sequence.SetDataNodeAtValue(item, f"{t / 10:.1f}")
+        browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Cine browser")
+        browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        return browser.GetProxyNode(sequence)
+
+    def click(self, workspace, segment, frame, truth):
+        """Eight clicks on the border of a (H, W) bool mask, accepted as the model answers."""
+        import numpy as np
+
+        from SAMUSALib.prompts import FramePrompts
+
+        y, x = np.nonzero(truth)
+        centre = np.array([x.mean(), y.mean()])
+        outline = np.argwhere(truth & ~self.shrunk(truth))[:, ::-1]
+        angles = np.arctan2(*(outline - centre).T[::-1])
+        points = [
+            outline[np.argmin(np.abs(np.angle(np.exp(1j * (angles - turn)))))]
+            for turn in np.linspace(-np.pi, np.pi, 8, endpoint=False)
+        ]
+        steps = [FramePrompts(boundary=np.array(points, float))]
+        pending = workspace.segment(segment, frame, steps)
+        self.wait(lambda: pending.done, "the mask of a click")
+        result = pending.result()
+        workspace.accept(segment, frame, steps, result.mask.decode(), result.confidence)
+
+    @staticmethod
+    def shrunk(mask):
+        inner = mask.copy()
+        inner[1:-1, 1:-1] &= mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
+        return inner

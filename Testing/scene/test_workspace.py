@@ -1,0 +1,614 @@
+"""Workspaces on real MRML nodes with a real worker: a clip is opened, clicked, propagated, undone
+and reviewed; segments, nodes and the worker go while it runs; what was accepted stays."""
+
+import os
+import signal
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="needs slicer-core (3D Slicer's libraries)")
+
+from SAMUSALib.annotation import FrameState  # noqa: E402
+from SAMUSALib.app.click_session import ClickSession  # noqa: E402
+from SAMUSALib.app.workspace import Workspaces  # noqa: E402
+from SAMUSALib.engine.checkpoints import write_checkpoint  # noqa: E402
+from SAMUSALib.errors import InvalidValue, SceneChanged  # noqa: E402
+from SAMUSALib.masks import EncodedMask  # noqa: E402
+from SAMUSALib.prompts import FramePrompts, Window  # noqa: E402
+from SAMUSALib.scene.rules import EditRules  # noqa: E402
+from SAMUSALib.worker.command import WorkerCommand  # noqa: E402
+from SAMUSALib.worker.journal import list_journals, read_journal  # noqa: E402
+from SAMUSALib.worker.session import Session, WorkerState  # noqa: E402
+from SAMUSALib.worker.transport import SubprocessTransport  # noqa: E402
+from tiny import tiny_checkpoint  # noqa: E402
+
+FRAMES, HEIGHT, WIDTH = 12, 48, 64
+RING = np.array([[40.25, 14], [50, 24.5], [40, 35], [30, 25]])
+PATIENCE = 120.0  # s; a worker takes 3 to 15 s to start
+
+
+class Desk:
+    """A session with a real worker, and the event loop that Slicer would run."""
+
+    def __init__(self, folder, model="spline"):
+        self.transport = SubprocessTransport()
+        self.journals = folder
+        self.session = Session(self.transport, WorkerCommand.this_python(), model, folder)
+
+    def turn(self):
+        self.transport.pump(0.0)
+        self.session.tick()
+        time.sleep(0.002)
+
+    def wait(self, condition, what="it"):
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, f"waited in vain for {what}: {self.session.state_text}"
+            self.turn()
+
+    def answer(self, pending):
+        self.wait(lambda: pending.done, pending.request.NAME)
+        return pending.result()
+
+    def stop(self):
+        self.session.stop(grace=0.0)
+        self.wait(lambda: not self.session.running, "the worker's end")
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    made = Desk(tmp_path_factory.mktemp("journals"))
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def spaces(desk, working):
+    made = Workspaces(desk.session, desk.transport.soon, working.scene)
+    yield made
+    made.end()
+    for each in desk.journals.iterdir():
+        each.unlink()
+
+
+def images(count=FRAMES, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 255, (WIDTH, HEIGHT, 1), np.uint8) for _ in range(count)]
+
+
+def a_cine(working, **kwargs):
+    browser, sequence = working.sequence(images(), name="Cine", **kwargs)
+    return browser.GetProxyNode(sequence)
+
+
+def open_cine(desk, working, spaces):
+    space = spaces.open(a_cine(working))
+    heard = listen(space)
+    desk.wait(lambda: space.is_open, "the clip")
+    return space, heard
+
+
+def listen(space):
+    heard = {}
+    names = ("opened", "failed", "frame_changed", "progress", "propagated", "notice", "closed")
+    for name in names:
+        calls = heard[name] = []
+        getattr(space, name).connect(lambda *values, calls=calls: calls.append(values))
+    return heard
+
+
+def propagated(desk, space, heard):
+    count = len(heard["propagated"])
+    desk.wait(lambda: len(heard["propagated"]) > count, "the propagation")
+    return heard["propagated"][-1][0]
+
+
+def click(desk, space, segment, frame, shift=0.0, **kwargs):
+    """Ask, and accept what the worker says."""
+    steps = [FramePrompts(boundary=RING + shift)]
+    result = desk.answer(space.segment(segment, frame, steps))
+    space.accept(segment, frame, steps, result.mask.decode(), result.confidence, **kwargs)
+    return result.mask.decode()
+
+
+def drawn(space, segment):
+    return [n for n in range(len(space.source)) if space.masks.mask(segment, n).any()]
+
+
+def test_a_clip_opens_over_many_turns_and_keeps_no_pixels(desk, working, spaces):
+    space = spaces.open(a_cine(working))
+    heard = listen(space)
+    assert not space.is_open
+    with pytest.raises(InvalidValue, match="still being opened"):
+        space.segment("s", 0, [FramePrompts(boundary=RING)])
+    preview = space.preview(FramePrompts(boundary=RING))
+    assert preview[25, 40] and not preview[2, 2]
+    desk.wait(lambda: space.is_open)
+    assert heard["opened"] == [()]
+    frames = space.annotated.clip.frames
+    assert frames.shape == (FRAMES, HEIGHT, WIDTH)
+    assert np.array_equal(frames[3], images()[3][..., 0].T)
+    assert (
+        len(space.masks.stored_node.GetDataNodeAtValue("11").GetSegmentation().GetSegmentIDs()) == 0
+    )
+
+
+def test_the_worker_sees_the_pixels_of_the_scene(desk, working, spaces):
+    """Its confidence comes from the image: the same clicks on noise and on a disc differ."""
+    space, _ = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    result = desk.answer(space.segment(segment, 2, [FramePrompts(boundary=RING)]))
+    assert np.array_equal(result.mask.decode(), space.preview(FramePrompts(boundary=RING)))
+
+
+def test_effect_and_timeline_find_the_same_workspace(desk, working, spaces):
+    proxy = a_cine(working)
+    space = spaces.open(proxy)
+    assert spaces.open(proxy, space.masks.shown_node) is space
+    assert spaces.find(proxy, space.masks.shown_node, axis=0) is space
+    volume = working.volume(np.zeros((8, 9, 10), np.uint8))
+    one, other = spaces.open(volume, None, 2), spaces.open(volume, None, 1)
+    assert one is not other and spaces.find(volume, one.masks.shown_node, 1) is None
+    assert len(spaces) == 3
+    one.close()
+    assert len(spaces) == 2 and spaces.find(volume, one.masks.shown_node, 2) is None
+
+
+def test_an_accepted_click_is_in_the_segment_and_on_disk_at_once(desk, working, spaces):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen", (1, 2, 3))
+    mask = click(desk, space, segment, 4)
+    assert mask[25, 40] and np.array_equal(space.masks.mask(segment, 4), mask)
+    assert space.state.mark(segment, 4).state is FrameState.PROMPTED
+    assert heard["frame_changed"][-1] == (segment, (4,))
+    work = read_journal(list_journals(desk.journals)[0].path).work
+    known = work.segments[segment]
+    assert (known.name, known.color) == ("lumen", (1, 2, 3))
+    assert np.array_equal(known.frames[4].mask.decode(), mask)
+    assert np.array_equal(known.steps[4][-1].boundary, RING)
+
+
+def test_undo_and_redo_of_a_click_take_mask_mark_and_prompts(desk, working, spaces):
+    space, _ = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    first = click(desk, space, segment, 4)
+    click(desk, space, segment, 4, shift=3.0)
+    assert space.undo() == "Click"
+    assert np.array_equal(space.masks.mask(segment, 4), first)
+    assert np.array_equal(space.steps(segment, 4)[-1].boundary, RING)
+    assert space.undo() == "Click" and space.undo() is None
+    assert not space.masks.mask(segment, 4).any()
+    assert space.state.mark(segment, 4) is None and space.steps(segment, 4) == ()
+    desk.wait(lambda: not space._unkept)
+    assert space.annotated.work.segment(segment).frames == {}
+    assert space.redo() == "Click"
+    assert np.array_equal(space.masks.mask(segment, 4), first)
+    assert np.array_equal(space.steps(segment, 4)[-1].boundary, RING)
+
+
+def test_masking_rules_hold_for_a_click_and_the_journal_has_the_outcome(desk, working, spaces):
+    space, _ = open_cine(desk, working, spaces)
+    lumen, wall = space.masks.add_segment("lumen"), space.masks.add_segment("wall")
+    whole = np.ones((HEIGHT, WIDTH), bool)
+    space.accept(wall, 1, [], whole)
+    mask = click(desk, space, lumen, 1, rules=EditRules(overwrite="all"))
+    assert np.array_equal(space.masks.mask(wall, 1), whole & ~mask)
+    kept = space.annotated.work.segment(wall).frames[1].mask.decode()
+    assert np.array_equal(kept, whole & ~mask)
+
+
+def test_propagation_fills_the_windows_as_one_undo_step(desk, working, spaces):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    mask = click(desk, space, segment, 4)
+    space.set_windows(segment, [Window(2, 8)])
+    space.propagate()
+    with pytest.raises(InvalidValue, match="propagation is running"):
+        space.undo()
+    outcome = propagated(desk, space, heard)
+    assert outcome.complete and outcome.frames == 6 and not outcome.error
+    assert drawn(space, segment) == list(range(2, 9))
+    assert np.array_equal(space.masks.mask(segment, 4), mask)
+    assert heard["progress"][-1][0].done == 6 == heard["progress"][-1][0].total
+    assert set(space.annotated.work.segment(segment).frames) == set(range(2, 9))
+    assert space.undo() == "Propagation"
+    assert drawn(space, segment) == [4]
+    assert space.state.marks(segment).keys() == {4}
+
+
+def test_what_was_accepted_starts_the_propagation_as_it_is(desk, working, spaces):
+    """Also what the annotator has drawn on it since."""
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    click(desk, space, segment, 4)
+    drawn_over = np.zeros((HEIGHT, WIDTH), bool)
+    drawn_over[5:20, 6:30] = True
+    space.masks.write(segment, {4: drawn_over})
+    space.propagate()
+    propagated(desk, space, heard)
+    assert np.array_equal(space.masks.mask(segment, 4), drawn_over)
+    assert np.array_equal(space.masks.mask(segment, 5), drawn_over)
+
+
+def test_a_correction_computes_only_what_it_affects(desk, working, spaces):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    for frame in (0, 5, 11):
+        click(desk, space, segment, frame, shift=frame / 2)
+    space.propagate()
+    assert propagated(desk, space, heard).frames == 9
+    space.propagate()
+    assert propagated(desk, space, heard).frames == 0
+    assert "follow from your clicks" in heard["notice"][-1][0]
+    click(desk, space, segment, 8, shift=-3)
+    before = [space.masks.mask(segment, n) for n in range(6)]
+    space.propagate()
+    assert propagated(desk, space, heard).frames == 4  # 6, 7, 9, 10
+    assert all(np.array_equal(space.masks.mask(segment, n), m) for n, m in enumerate(before))
+
+
+def test_approved_frames_stay_and_start_a_propagation_without_clicks(desk, working, spaces):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[10:20, 10:30] = True
+    space.masks.write(segment, {3: mask})
+    with pytest.raises(InvalidValue, match="nothing to start from"):
+        space.propagate()
+    space.approve(segment, [3, 9])  # on 9 there is nothing
+    space.propagate()
+    assert propagated(desk, space, heard).complete
+    assert np.array_equal(space.masks.mask(segment, 3), mask)
+    assert drawn(space, segment) == [n for n in range(FRAMES) if n != 9]
+    with pytest.raises(InvalidValue, match="locked"):
+        space.accept(segment, 9, [], mask)
+    space.unlock(segment, [9])
+    space.propagate()
+    assert propagated(desk, space, heard).complete and drawn(space, segment) == [*range(FRAMES)]
+
+
+def test_frames_outside_new_windows_are_cleared_by_the_next_run_and_come_back_by_undo(
+    desk, working, spaces
+):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    click(desk, space, segment, 4)
+    space.propagate()
+    propagated(desk, space, heard)
+    space.set_windows(segment, [Window(3, 6)])
+    assert len(drawn(space, segment)) == FRAMES
+    space.propagate()
+    propagated(desk, space, heard)
+    assert drawn(space, segment) == [3, 4, 5, 6]
+    space.undo()
+    assert len(drawn(space, segment)) == FRAMES
+
+
+def test_a_segment_clicked_outside_its_windows_alone_is_left_out_in_words(desk, working, spaces):
+    space, heard = open_cine(desk, working, spaces)
+    one, other = space.masks.add_segment("one"), space.masks.add_segment("other")
+    for segment in (one, other):
+        click(desk, space, segment, 4)
+    space.set_windows(one, [Window(8, 9)])
+    with pytest.raises(InvalidValue, match="'one': no accepted frame lies inside"):
+        space.propagate([one])
+    space.propagate()
+    assert propagated(desk, space, heard).complete
+    assert "'one'" in heard["notice"][0][0]
+    assert drawn(space, one) == [4] and len(drawn(space, other)) == FRAMES
+
+
+def test_to_the_next_prompted_frame_and_no_further(desk, working, spaces):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    for frame in (2, 7):
+        click(desk, space, segment, frame)
+    assert space.next_prompted(segment, 2) == 7 and space.next_prompted(segment, 7) is None
+    space.propagate([segment], "forward", within=(2, space.next_prompted(segment, 2)))
+    propagated(desk, space, heard)
+    assert drawn(space, segment) == [2, 3, 4, 5, 6, 7]
+
+
+def test_cancel_keeps_what_is_finished_and_the_next_run_does_the_rest(desk, working, spaces):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    click(desk, space, segment, 0)
+    space.progress.connect(lambda progress: space.cancel())
+    space.propagate()
+    first = propagated(desk, space, heard)
+    assert len(drawn(space, segment)) == first.frames + 1
+    done = [space.masks.mask(segment, n) for n in drawn(space, segment)]
+    space.progress._listeners.pop()
+    if not first.complete:
+        assert first.cancelled
+        space.propagate()
+        assert propagated(desk, space, heard).complete
+    assert len(drawn(space, segment)) == FRAMES
+    assert all(np.array_equal(space.masks.mask(segment, n), m) for n, m in enumerate(done))
+
+
+def test_a_frame_accepted_or_approved_during_a_run_is_not_overwritten(desk, working, spaces):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    click(desk, space, segment, 0)
+    mine = np.zeros((HEIGHT, WIDTH), bool)
+    mine[1:5, 1:5] = True
+    space.propagate()
+    space.accept(segment, 7, [], mine)
+    space.approve(segment, [8])
+    propagated(desk, space, heard)
+    assert np.array_equal(space.masks.mask(segment, 7), mine)
+    assert not space.masks.mask(segment, 8).any()
+    assert drawn(space, segment) == [n for n in range(FRAMES) if n != 8]
+
+
+@pytest.mark.heavy  # two starts of a worker that imports torch
+@pytest.mark.skipif(os.name == "nt", reason="kills by signal")
+def test_a_killed_worker_is_told_in_words_and_one_more_call_resumes(tmp_path, working):
+    write_checkpoint(tmp_path / "tiny.safetensors", tiny_checkpoint())
+    desk = Desk(tmp_path / "journals", str(tmp_path / "tiny.safetensors"))
+    spaces = Workspaces(desk.session, desk.transport.soon, working.scene)
+    try:
+        space, heard = open_cine(desk, working, spaces)
+        segment = space.masks.add_segment("lumen")
+        click(desk, space, segment, 5)
+        space.progress.connect(lambda progress: desk.transport.process and kill(desk))
+        space.propagate()
+        outcome = propagated(desk, space, heard)
+        space.progress._listeners.pop()
+        assert outcome.frames > 0 and not outcome.complete and not outcome.cancelled
+        assert "killed" in outcome.error or "ended" in outcome.error
+        assert len(drawn_marks(space, segment)) == outcome.frames + 1
+        space.propagate()
+        assert propagated(desk, space, heard).complete
+        assert drawn_marks(space, segment) == list(range(FRAMES))
+        assert desk.session.state is WorkerState.READY
+    finally:
+        spaces.end()
+        desk.stop()
+
+
+def kill(desk):
+    os.kill(desk.transport.process, signal.SIGKILL)
+
+
+def drawn_marks(space, segment):
+    return sorted(space.state.marks(segment))
+
+
+def test_a_segment_deleted_or_renamed_during_a_run_stops_nothing(desk, working, spaces):
+    space, heard = open_cine(desk, working, spaces)
+    one, other = space.masks.add_segment("one"), space.masks.add_segment("other")
+    for segment in (one, other):
+        click(desk, space, segment, 0)
+    desk.turn()
+    space.propagate()
+    segmentation = space.masks.shown_node.GetSegmentation()
+    segmentation.RemoveSegment(one)
+    segmentation.GetSegment(other).SetName("renamed")
+    assert propagated(desk, space, heard).complete
+    desk.wait(lambda: not space._aligning)
+    assert [info.name for info in space.masks.segments()] == ["renamed"]
+    assert space.state.segments == [other] and not space.is_closed
+    assert drawn(space, other) == list(range(FRAMES))
+    assert "one" not in {s.name for s in space.annotated.work.segments.values()}
+
+
+def test_a_segment_added_on_one_frame_is_on_all_and_browsing_removes_none(desk, working, spaces):
+    space, _ = open_cine(desk, working, spaces)
+    segment = space.masks.shown_node.GetSegmentation().AddEmptySegment("new", "new")
+    desk.wait(lambda: not space._aligning)
+    for frame in (0, 6, 11, 3):
+        space.show_frame(frame)
+        desk.turn()
+        assert space.masks.shown_node.GetSegmentation().GetSegmentIDs() == (segment,)
+    assert space.segment_ids() == [segment]
+
+
+@pytest.mark.parametrize("what", ["clip", "segmentation", "browser", "state", "scene"])
+def test_nodes_deleted_during_a_run_close_the_workspace_in_words(desk, working, spaces, what):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    mask = click(desk, space, segment, 0)
+    space.propagate()
+    desk.turn()
+    nodes = {
+        "clip": space.source.node,
+        "segmentation": space.masks.stored_node,
+        "browser": space.source.browser,
+        "state": space.state.node,
+    }
+    if what == "scene":
+        working.scene.Clear(False)
+    else:
+        working.scene.RemoveNode(nodes[what])
+    desk.wait(lambda: space.is_closed)
+    assert heard["closed"] == [()] and len(spaces) == 0
+    if what != "scene":
+        assert "no longer in the scene" in heard["failed"][0][0]
+    with pytest.raises(SceneChanged):
+        space.propagate()
+    journal = list_journals(desk.journals)[0]
+    assert not journal.is_open
+    work = read_journal(journal.path).work
+    assert np.array_equal(work.segments[segment].frames[0].mask.decode(), mask)
+    for _ in range(20):
+        desk.turn()
+    assert "Traceback" not in desk.session.log
+
+
+def test_a_journal_brings_work_back_into_a_new_scene(desk, working, spaces):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen", (9, 8, 7))
+    click(desk, space, segment, 4)
+    space.set_windows(segment, [Window(1, 9)])
+    space.propagate()
+    propagated(desk, space, heard)
+    space.approve(segment, [6])
+    desk.wait(lambda: not space._unkept)
+    before = [space.masks.mask(segment, n) for n in range(FRAMES)]
+    marks = space.state.marks(segment)
+    space.close()
+    working.scene.Clear(False)
+    again, heard = open_cine(desk, working, spaces)
+    (journal,) = desk.session.recoverable(again.annotated)
+    again.recover(journal.path)
+    desk.wait(lambda: heard["notice"])
+    (found,) = again.masks.segments()
+    assert (found.name, found.color) == ("lumen", (9, 8, 7))
+    after = [again.masks.mask(found.id, n) for n in range(FRAMES)]
+    assert np.array_equal(after, before)
+    assert again.state.marks(found.id).keys() == marks.keys()
+    assert again.state.locked(found.id) == {6}
+    assert again.windows(found.id) == (Window(1, 9),)
+    assert np.array_equal(again.steps(found.id, 4)[-1].boundary, RING)
+    assert not journal.path.exists() and len(list_journals(desk.journals)) == 1
+    assert again.undo() == "Recover" and drawn(again, found.id) == []
+
+
+def test_a_saved_scene_needs_no_journal_until_the_next_change(desk, working, spaces):
+    space, _ = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    click(desk, space, segment, 4)
+    space.annotated.saved()
+    desk.turn()
+    assert list_journals(desk.journals) == []
+    click(desk, space, segment, 5)
+    work = read_journal(list_journals(desk.journals)[0].path).work
+    assert set(work.segments[segment].frames) == {4, 5}
+
+
+def test_the_frames_to_check_are_those_where_the_mask_jumps(desk, working, spaces):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    click(desk, space, segment, 0)
+    space.propagate()
+    propagated(desk, space, heard)
+    odd = np.zeros((HEIGHT, WIDTH), bool)
+    odd[30:40, 2:20] = True
+    space.masks.write(segment, {7: odd})
+    space.known_masks[segment, 7] = EncodedMask.encode(odd)
+    assert space.next_to_check(segment) == 7
+    assert space.next_to_check(segment, 7) != 7
+    space.approve(segment, range(FRAMES))
+    assert space.next_to_check(segment) is None
+
+
+def test_slices_of_a_volume_are_frames_along_any_axis(desk, working, spaces):
+    rng = np.random.default_rng(3)
+    volume = working.volume(rng.integers(0, 9, (70, 60, 50), np.int16))
+    for axis in range(3):
+        space = spaces.open(volume, None, axis)
+        heard = listen(space)
+        desk.wait(lambda space=space: space.is_open)
+        segment = space.masks.add_segment("mass")
+        mask = click(desk, space, segment, 20)
+        space.set_windows(segment, [Window(18, 22)])
+        space.propagate()
+        assert propagated(desk, space, heard).frames == 4
+        voxels = space.source.geometry.to_source(
+            np.stack([space.masks.mask(segment, n) for n in range(len(space.source))])
+        )
+        assert voxels.sum() == 5 * mask.sum()
+        space.close()
+
+
+def test_a_long_cine_costs_no_copy_of_its_pixels(desk, working, spaces):
+    """160 frames of 320 x 240 are 12 MB; on their way are 4 MB at a time."""
+    frame = np.random.default_rng(4).integers(0, 255, (320, 240, 1), np.uint8)
+    browser, sequence = working.sequence([np.roll(frame, n, 0) for n in range(160)])
+    space = spaces.open(browser.GetProxyNode(sequence))
+    desk.wait(lambda: space.is_open)
+    segment = space.masks.add_segment("lumen")
+    tracemalloc.start()
+    click(desk, space, segment, 150)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * 2**20
+
+
+def clicked(space, segment, frame, places=RING):
+    clicks = ClickSession(space, segment, frame)
+    for x, y in places:
+        clicks.add("boundary", x, y)
+    return clicks
+
+
+def test_clicks_show_the_curve_at_once_and_the_model_s_mask_when_it_is_there(desk, working, spaces):
+    space, _ = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    clicks = clicked(space, segment, 3)
+    assert clicks.mask[25, 40] and not clicks.from_model and clicks.is_waiting
+    desk.wait(lambda: not clicks.is_waiting)
+    assert clicks.from_model and clicks.latency > 0
+    assert not space.masks.mask(segment, 3).any()
+    assert clicks.accept() and not clicks.accept()
+    assert space.masks.mask(segment, 3)[25, 40] and len(space.steps(segment, 3)) == 4
+
+
+def test_clicks_made_while_the_clip_opens_are_answered_when_it_is_open(desk, working, spaces):
+    space = spaces.open(a_cine(working))
+    segment = space.masks.add_segment("lumen")
+    clicks = clicked(space, segment, 3)
+    assert clicks.mask.any() and not clicks.from_model
+    assert clicks.accept()  # before anything was computed
+    desk.wait(lambda: space.masks.mask(segment, 3).any(), "the accepted mask")
+    assert space.history.undo_name == "Click"
+
+
+def test_newer_clicks_count_and_cleared_ones_do_not(desk, working, spaces):
+    space, _ = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    clicks = clicked(space, segment, 3)
+    clicks.add("boundary", 45, 33)
+    desk.wait(lambda: not clicks.is_waiting)
+    five = clicks.mask
+    assert np.array_equal(five, space.preview(clicks.editor.clicks.prompts))
+    clicks.undo()
+    desk.wait(lambda: not clicks.is_waiting)
+    assert not np.array_equal(clicks.mask, five)
+    clicks.add("boundary", 46, 34)
+    clicks.clear()
+    for _ in range(20):
+        desk.turn()
+    assert clicks.mask is None and not clicks.accept()
+
+
+def test_accepted_clicks_are_there_again_and_more_correct_them(desk, working, spaces):
+    space, _ = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    clicked(space, segment, 3).accept()
+    desk.wait(lambda: space.masks.mask(segment, 3).any())
+    again = ClickSession(space, segment, 3)
+    assert len(again.editor.clicks.points) == 4 and again.mask is None and not again.undo()
+    again.add("boundary", 56, 25)
+    desk.wait(lambda: not again.is_waiting)
+    again.accept()
+    assert space.masks.mask(segment, 3)[25, 54]
+    space.undo()
+    assert not space.masks.mask(segment, 3)[25, 54]
+
+
+def test_clicks_on_an_approved_frame_are_refused_in_words_and_stay(desk, working, spaces):
+    space, _ = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    space.approve(segment, [3])
+    clicks = clicked(space, segment, 3)
+    desk.wait(lambda: not clicks.is_waiting)
+    with pytest.raises(InvalidValue, match="unlock it first"):
+        clicks.accept()
+    assert clicks.mask is not None and clicks.editor.is_changed
+
+
+def test_the_mask_of_the_segment_can_be_where_clicks_start(desk, working, spaces):
+    space, _ = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[10:30, 10:40] = True
+    space.masks.write(segment, {3: mask})
+    clicks = ClickSession(space, segment, 3, use_mask=True)
+    clicks.add("boundary", 45, 20)
+    assert np.array_equal(clicks.editor.steps[-1].mask, mask)

@@ -1,0 +1,380 @@
+"""The set-up in Slicer: what is asked of pip, what is never touched, what is taken out again, and
+what happens when it is stopped. Most tests have a pip of their own, one has the real one."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from SAMUSALib.app import install_plan
+from SAMUSALib.app.install import Installation
+from SAMUSALib.app.install_plan import CannotInstall, Record
+from SAMUSALib.errors import UnreadableFile
+from SAMUSALib.worker.command import WorkerCommand
+from SAMUSALib.worker.transport import SubprocessTransport
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0  # s
+SLICER = {"numpy": "2.1.0", "scipy": "1.14.0", "simpleitk": "2.4.0", "pip": "26.0", "six": "1.17"}
+
+# Behaves as pip and samusa do, as far as the set-up sees it: `install NAME==1` adds a package to
+# the folder SITE, slowly where SLOW says so.
+FAKE_PIP = """
+import os, pathlib, sys, time
+site = pathlib.Path(os.environ["SITE"])
+action, words = sys.argv[1], [w for w in sys.argv[2:] if w[:1] != "-"]
+names = [w.split(">")[0].split("=")[0].split("[")[0] for w in words if "==" in w or ">=" in w]
+if action == "uninstall":
+    for name in words:
+        for folder in site.glob(name.replace("-", "_") + "-*.dist-info"):
+            for file in folder.iterdir():
+                file.unlink()
+            folder.rmdir()
+    sys.exit()
+print("Collecting", names[0], flush=True)
+if os.environ.get("SLOW") == "download":
+    time.sleep(60)
+if os.environ.get("FAIL") in names:
+    sys.exit("ERROR: " + os.environ["SAY"])
+print("Progress 1 of 2", flush=True)
+print("Installing collected packages:", ", ".join(names), flush=True)
+if os.environ.get("SLOW") == "copy":
+    time.sleep(0.5)
+for name in names:
+    folder = site / (name.replace("-", "_") + "-99.dist-info")
+    folder.mkdir()
+    version = {"sam2": "1.1.0"}.get(name, "99")
+    about = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", ""]
+    (folder / "METADATA").write_text("\\n".join(about))
+    (folder / "INSTALLER").write_text("pip")
+    (folder / "RECORD").write_text("")
+"""
+
+
+def add_package(site: Path, name: str, version: str, requires=(), whole=True) -> None:
+    folder = site / f"{name.replace('-', '_')}-{version}.dist-info"
+    folder.mkdir()
+    lines = [f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {r}" for r in requires)]
+    (folder / "METADATA").write_text("\n".join(["Metadata-Version: 2.1", *lines, ""]))
+    if whole:
+        (folder / "INSTALLER").write_text("pip")
+        (folder / "RECORD").write_text("")
+
+
+class Setup:
+    """A set-up of a folder that stands for Slicer's Python."""
+
+    def __init__(self, folder: Path):
+        self.site = folder / "site"
+        self.site.mkdir()
+        for name, version in SLICER.items():
+            add_package(self.site, name, version)
+        fake = folder / "fake"
+        (fake / "SAMUSALib").mkdir(parents=True)
+        (fake / "pip.py").write_text(textwrap.dedent(FAKE_PIP))
+        (fake / "SAMUSALib" / "__init__.py").touch()
+        (fake / "SAMUSALib" / "cli.py").write_text("print('works')")
+        self.environment = {**os.environ, "PYTHONPATH": str(fake), "SITE": str(self.site)}
+        self.lines, self.steps, self.ends, self.progress = [], [], [], []
+        self.extension_called = 0
+
+    def installation(self, **environment) -> Installation:
+        command = WorkerCommand(sys.executable, (), {**self.environment, **environment})
+        made = Installation(command, self._transport, self._pytorch, self.site, [str(self.site)])
+        made.line.connect(self.lines.append)
+        made.step.connect(lambda step, number, count: self.steps.append(step.name))
+        made.progress.connect(self.progress.append)
+        made.ended.connect(lambda ok, text: self.ends.append((ok, text)))
+        return made
+
+    def _transport(self):
+        self.transport = SubprocessTransport()
+        return self.transport
+
+    def _pytorch(self):
+        self.extension_called += 1
+        add_package(self.site, "torch", "2.9.0+cpu")
+
+    def until(self, condition):
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, (self.steps, self.lines)
+            self.transport.pump(0.02)
+
+    def finish(self) -> tuple[bool, str]:
+        self.until(lambda: self.ends)
+        (end,) = self.ends
+        self.ends.clear()
+        return end
+
+    @property
+    def names(self) -> set[str]:
+        return set(install_plan.installed_packages([str(self.site)]))
+
+
+@pytest.fixture
+def setup(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMUSA_HOME", str(tmp_path / "home"))
+    return Setup(tmp_path)
+
+
+# What is installed ---------------------------------------------------------------------------
+
+
+def test_every_dependency_is_installed_or_slicer_s_own_or_left_out_for_a_reason():
+    text = (REPOSITORY / "pyproject.toml").read_text()
+    core = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)[1]
+    parts = (install_plan.PACKAGES, install_plan.SLICERS_OWN, install_plan.LEFT_OUT)
+    known = [install_plan.TORCH, *(each for part in parts for each in part)]
+    assert sorted(known) == sorted(re.findall(r'"([^"]+)"', core))
+    assert len(known) == len(set(known))
+
+
+def test_sam2_is_installed_as_in_a_checkout():
+    makefile = (REPOSITORY / "Makefile").read_text()
+    line = re.search(r"(\w+=\d) \$\(PIP\) (.*) \"(sam2\S*)\"", makefile)
+    assert line[3] == install_plan.SAM2
+    assert line[2].split() == list(install_plan.SAM2_OPTIONS)
+    assert line[1].split("=") == list(*install_plan.SAM2_ENVIRONMENT.items())
+
+
+def test_an_empty_slicer_needs_pytorch_by_its_extension_then_the_rest():
+    steps = install_plan.plan(SLICER, Path("c.txt"))
+    assert [step.name for step in steps] == ["pytorch", "packages", "sam2"]
+    assert steps[0].arguments == ()
+    words = " ".join(steps[1].arguments)
+    assert "--constraint c.txt" in words and "--progress-bar raw" in words
+    for name in ("numpy", "SimpleITK", "requests", "vtk", "torch"):
+        assert not re.search(rf"(^| ){name}\b", words), name
+    assert steps[2].environment == {"SAM2_BUILD_CUDA": "0"}
+    assert {"--no-deps", "--no-build-isolation", "sam2==1.1.0"} <= set(steps[2].arguments)
+
+
+def test_what_is_there_is_not_asked_for_again():
+    there = {"torch": "2.9.0+cu128", "hydra-core": "1.3.2", "av": "11.0", "sam2": "1.1.0"}
+    (step,) = install_plan.plan({**SLICER, **there}, Path("c.txt"))
+    assert "av>=12" in step.arguments and "hydra-core>=1.3" not in step.arguments
+
+
+def test_without_internet_everything_comes_from_the_folder():
+    steps = install_plan.plan(SLICER, Path("c.txt"), Path("my wheels"))
+    for step in steps:
+        words = step.arguments
+        assert "--no-index" in words and words[words.index("--find-links") + 1] == "my wheels"
+    assert install_plan.TORCH in steps[0].arguments
+
+
+def test_an_old_pip_is_not_asked_for_progress():
+    (step, *_) = install_plan.plan({**SLICER, "torch": "2.9", "pip": "23.2"}, Path("c.txt"))
+    assert step.arguments[step.arguments.index("--progress-bar") + 1] == "off"
+
+
+def test_a_slicer_that_is_too_old_is_refused_in_words():
+    with pytest.raises(CannotInstall, match="does not bring scipy>=1.11; use Slicer 5.10"):
+        install_plan.plan({**SLICER, "scipy": "1.10"}, Path("c.txt"))
+
+
+def test_all_that_is_there_is_held_except_what_is_needed_newer(tmp_path):
+    there = {**SLICER, "hydra-core": "1.1", "odd": "not a version", "torch": "2.9.0+cu128"}
+    path = tmp_path / "new" / "c.txt"
+    install_plan.write_constraints(path, there)
+    lines = path.read_text().split()
+    assert "numpy==2.1.0" in lines and "simpleitk==2.4.0" in lines
+    assert "torch==2.9.0+cu128" in lines
+    assert not any(line.startswith(("hydra-core", "odd")) for line in lines)
+
+
+def test_no_room_no_permission_and_no_wheels_are_said_before_anything_is_done(
+    tmp_path, monkeypatch
+):
+    steps = install_plan.plan(SLICER, Path("c.txt"))
+    with pytest.raises(CannotInstall, match="holds no wheels"):
+        install_plan.check_place(steps, tmp_path, tmp_path)
+    usage = type("Usage", (), {"free": 1e9})
+    monkeypatch.setattr(install_plan.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(CannotInstall, match="has 1.0 GB free; at least 2.0 GB are needed"):
+        install_plan.check_place(steps, tmp_path, None)
+    install_plan.check_place(steps[1:], tmp_path, None)
+    monkeypatch.setattr(install_plan.os, "access", lambda *_: False)
+    with pytest.raises(CannotInstall, match="may not write.*another Python"):
+        install_plan.check_place(steps, tmp_path, None)
+
+
+# Running it ----------------------------------------------------------------------------------
+
+
+def test_everything_is_installed_tried_out_and_can_be_removed(setup):
+    before = setup.names
+    run = setup.installation()
+    run.start()
+    assert setup.finish() == (True, "Everything is installed and works.")
+    assert setup.steps == ["pytorch", "packages", "sam2", "check"]
+    assert setup.extension_called == 1 and setup.progress and "works" in setup.lines
+    assert run.to_do() == [] and {"torch", "sam2", "safetensors"} <= setup.names
+
+    again = setup.installation()
+    assert set(again.can_remove()) == setup.names - before
+    again.remove()
+    assert setup.finish() == (True, "Removed.")
+    assert setup.names == before and again.can_remove() == []
+    with pytest.raises(CannotInstall, match="nothing to remove"):
+        again.remove()
+
+
+def test_cancelled_while_fetching_it_ends_at_once_and_goes_on_later(setup):
+    run = setup.installation(SLOW="download")
+    run.start()
+    setup.until(lambda: "Collecting accelerate" in setup.lines)
+    run.cancel()
+    ok, text = setup.finish()
+    assert not ok and "go on at any time" in text
+    assert "torch" in setup.names and "sam2" not in setup.names
+    setup.steps.clear()
+    setup.installation().start()
+    assert setup.finish()[0] and setup.steps == ["packages", "sam2", "check"]
+    assert setup.extension_called == 1
+
+
+def test_cancelled_while_copying_it_finishes_that_step(setup):
+    run = setup.installation(SLOW="copy")
+    run.start()
+    setup.until(lambda: any(line.startswith("Installing") for line in setup.lines))
+    run.cancel()
+    assert not setup.finish()[0]
+    assert "safetensors" in setup.names and "sam2" not in setup.names
+
+
+def test_what_a_killed_slicer_had_installed_is_removed_too(setup, tmp_path):
+    path = install_plan.record_file(str(setup.site))
+    record = Record().begun(install_plan.installed_packages([str(setup.site)]))
+    install_plan.write_record(path, record)
+    add_package(setup.site, "torch", "2.9.0")  # then Slicer is killed
+    assert setup.installation().can_remove() == ["torch"]
+
+
+def test_a_package_that_pip_was_killed_over_is_installed_anew(setup):
+    add_package(setup.site, "torch", "2.9.0")
+    add_package(setup.site, "safetensors", "99", whole=False)
+    run = setup.installation()
+    assert "safetensors" not in setup.names
+    run.start()
+    assert setup.finish()[0] and "safetensors" in setup.names
+
+
+def test_what_other_packages_need_by_now_stays(setup):
+    run = setup.installation()
+    run.start()
+    assert setup.finish()[0]
+    add_package(setup.site, "segmenter", "1.0", requires=["torch>=2", "tqdm; extra == 'gui'"])
+    names = run.can_remove()
+    assert "torch" not in names and "tqdm" in names and "segmenter" not in names
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("No matching distribution found for sam2==1.1.0", "check the internet connection"),
+        ("ResolutionImpossible: for help visit", "already is in the way"),
+        ("[Errno 28] No space left on device", "the disk is full"),
+        ("something new", "something new. The log says more; begin again"),
+    ],
+)
+def test_what_pip_says_becomes_advice(setup, said, advice):
+    run = setup.installation(FAIL="sam2", SAY=said)
+    run.start()
+    ok, text = setup.finish()
+    assert not ok and text.startswith("SAM 2, the model's network: ") and advice in text
+
+
+def test_a_check_that_fails_is_told(setup):
+    (Path(setup.environment["PYTHONPATH"]) / "SAMUSALib" / "cli.py").write_text(
+        "import sys; sys.exit('samusa: no usable torch')"
+    )
+    setup.installation().start()
+    assert setup.finish() == (False, "What was installed does not work yet: no usable torch")
+
+
+def test_a_missing_pytorch_extension_ends_it_with_what_to_do(setup):
+    run = setup.installation()
+
+    def missing():
+        raise CannotInstall("Slicer's PyTorch extension is missing: install PyTorch")
+
+    run._pytorch = missing
+    run.start()
+    assert setup.finish() == (False, "Slicer's PyTorch extension is missing: install PyTorch")
+    assert setup.steps == ["pytorch"]
+
+
+def test_a_damaged_record_is_said_and_nothing_is_begun(setup):
+    path = install_plan.record_file(str(setup.site))
+    path.parent.mkdir(parents=True)
+    path.write_text('{"added": 3}')
+    run = setup.installation()
+    with pytest.raises(UnreadableFile, match="remove it to go on"):
+        run.start()
+    assert not run.running
+
+
+def test_a_second_start_is_refused(setup):
+    run = setup.installation(SLOW="download")
+    run.start()
+    with pytest.raises(CannotInstall, match="running already"):
+        run.start()
+    run.cancel()
+    assert not setup.finish()[0]
+
+
+def test_the_record_is_of_one_python(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMUSA_HOME", str(tmp_path))
+    assert install_plan.record_file("/a") != install_plan.record_file("/b")
+    install_plan.write_record(install_plan.record_file("/a"), Record({"x": "1"}))
+    assert install_plan.read_record(install_plan.record_file("/a")).added == {"x": "1"}
+    assert install_plan.read_record(install_plan.record_file("/b")) == Record()
+    assert json.loads(install_plan.record_file("/a").read_text())["python"] == sys.prefix
+
+
+def make_wheel(folder: Path, name: str, version: str, requires=()) -> None:
+    data = f"{name}-{version}.dist-info"
+    about = [f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {r}" for r in requires)]
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{name}.py", "")
+        wheel.writestr(f"{data}/METADATA", "\n".join(["Metadata-Version: 2.1", *about, ""]))
+        wheel.writestr(
+            f"{data}/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        wheel.writestr(f"{data}/RECORD", "")
+
+
+@pytest.mark.heavy
+def test_the_real_pip_takes_the_folder_and_keeps_what_is_held(tmp_path, monkeypatch):
+    """The command lines are pip's own language; `--target` keeps the tests' Python out of it."""
+    wheels, target, held = tmp_path / "my wheels", tmp_path / "target", tmp_path / "c.txt"
+    wheels.mkdir()
+    make_wheel(wheels, "alpha", "2.0", ["beta>=1"])
+    make_wheel(wheels, "beta", "1.0")
+    make_wheel(wheels, "beta", "2.0")
+    make_wheel(wheels, "sam2", "1.1.0", ["not-there>=1"])
+    monkeypatch.setattr(install_plan, "PACKAGES", ("alpha>=2",))
+    there = {**SLICER, "torch": "2.9", "beta": "1.0"}
+    install_plan.write_constraints(held, there)
+    import pip
+
+    steps = install_plan.plan({**there, "pip": pip.__version__}, held, wheels)
+    for step in steps:
+        environment = {**os.environ, **step.environment, "PIP_TARGET": str(target)}
+        environment.pop("PIP_FIND_LINKS", None)
+        ran = subprocess.run(
+            [sys.executable, *step.arguments], env=environment, capture_output=True, text=True
+        )
+        assert ran.returncode == 0, ran.stderr
+    found = install_plan.installed_packages([str(target)])
+    assert found == {"alpha": "2.0", "beta": "1.0", "sam2": "1.1.0"}
