@@ -64,6 +64,9 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self.updating = False
         self.plotting = False
+        self.told = ""  # the last thing said to the user
+        self.shown_segments = []
+        self.read_frame = None  # the frame that the readout tells of
         self.shortcuts = []
         self.disconnect = []
 
@@ -107,9 +110,11 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.frameSlider.connect("valueChanged(double)", self.on_frame_chosen)
         ui.windowRange.connect("valuesChanged(double,double)", self.on_range_chosen)
         ui.quantitySelector.connect("currentIndexChanged(int)", self.on_measured)
+        ui.ventricleBox.connect("toggled(bool)", self.show_readout)
         for button, action in (
             (ui.openButton, self.open),
             (ui.addSegmentButton, temporal.add_segment),
+            (ui.clickButton, self.open_segment_editor),
             (ui.previousButton, lambda: temporal.step(-1)),
             (ui.nextButton, lambda: temporal.step(1)),
             (ui.addWindowButton, temporal.add_window),
@@ -188,6 +193,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Run an action of the user's; what is wrong is said below, in a sentence."""
         from SAMUSALib.errors import SamusaError
 
+        self.tell("")
         try:
             action(*arguments)
         except SamusaError as error:
@@ -195,7 +201,9 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.refresh()
 
     def tell(self, text):
-        self.ui.statusLabel.text = text[:1].upper() + text[1:]
+        """Say something below; without it the next step is said there."""
+        self.told = text[:1].upper() + text[1:]
+        self.ui.statusLabel.text = self.told or self.temporal.hint()
 
     # Choosing -----------------------------------------------------------------------------------
 
@@ -244,10 +252,6 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def open(self):
         volume = self.ui.volumeSelector.currentNode()
         segmentation = self.ui.segmentationSelector.currentNode()
-        if volume is None:
-            self.tell(_("Choose images first."))
-            return
-        self.tell("")
         workspace = self.temporal.open(volume, segmentation, self.axis())
         self.show_choice(volume, workspace)
 
@@ -315,10 +319,22 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not self.updating:
             self.do(self.temporal.set_window, start, end)
 
+    def open_segment_editor(self):
+        """Where the border is clicked: the Segment Editor, with the effect on this segment."""
+        temporal = self.temporal
+        segmentation = temporal.workspace.masks.shown_node
+        volume = temporal.workspace.source.shown_volume
+        segment = temporal.segment_id
+        slicer.util.selectModule("SegmentEditor")
+        editor = slicer.modules.SegmentEditorWidget.editor
+        editor.setSegmentationNode(segmentation)
+        editor.setSourceVolumeNode(volume)
+        editor.setCurrentSegmentID(segment)
+        editor.setActiveEffectByName("SAMUSA")
+
     # Working ------------------------------------------------------------------------------------
 
     def propagate(self, direction):
-        self.tell("")
         self.temporal.propagate(
             direction, self.ui.allSegmentsBox.checked, self.ui.everythingBox.checked
         )
@@ -335,13 +351,17 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.progressBar.format = f"{text}  %p%" if text else "%p%"
 
     def on_measured(self, *_args):
-        rows = "".join(
-            f"<tr><td>{what}&nbsp;&nbsp;</td><td><b>{value}</b></td></tr>"
-            for what, value in self.temporal.readout()
-        )
-        self.ui.readoutLabel.text = f"<table>{rows}</table>" if rows else ""
+        self.show_readout()
         if self.plotting and self.temporal.measurements is not None:
             self.make_chart()
+
+    def show_readout(self, *_args):
+        self.read_frame = self.temporal.frame
+        rows = "".join(
+            f"<tr><td>{what}&nbsp;&nbsp;</td><td><b>{value}</b></td></tr>"
+            for what, value in self.temporal.readout(self.ui.ventricleBox.checked)
+        )
+        self.ui.readoutLabel.text = f"<table>{rows}</table>" if rows else ""
 
     def plot(self):
         from SAMUSALib.errors import InvalidValue
@@ -414,7 +434,8 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.openButton.visible = temporal.workspace is None
         ui.openButton.enabled = ui.volumeSelector.currentNode() is not None
         ui.axisSelector.enabled = ui.axisSelector.count > 1
-        ui.segmentSelector.enabled = ui.addSegmentButton.enabled = temporal.workspace is not None
+        for part in (ui.segmentSelector, ui.addSegmentButton, ui.clickButton):
+            part.enabled = temporal.workspace is not None
         for part in (ui.timeSection, ui.propagateSection, ui.reviewSection, ui.measureSection):
             part.enabled = ready
         self.show_segments()
@@ -431,11 +452,12 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.cancelButton.visible = temporal.is_busy
         ui.resumeButton.visible = temporal.is_interrupted
         self.show_review()
+        self.tell(self.told)
 
     def show_segments(self):
         selector, infos = self.ui.segmentSelector, self.temporal.segments()
         wanted = [(info.id, info.name, info.color) for info in infos]
-        if wanted != getattr(self, "shown_segments", None):
+        if wanted != self.shown_segments:
             self.shown_segments = wanted
             selector.clear()
             for identity, name, color in wanted:
@@ -480,21 +502,14 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ):
             button.enabled = idle and name is not None
             button.text = f"{verb}: {name.lower()}" if name else verb
-        self.on_measured_frame()
-
-    def on_measured_frame(self):
-        """The readout tells of the frame in view too."""
-        if self.temporal.frame != getattr(self, "read_frame", None):
-            self.read_frame = self.temporal.frame
-            plotting, self.plotting = self.plotting, False
-            self.on_measured()
-            self.plotting = plotting
+        if temporal.frame != self.read_frame:
+            self.show_readout()
 
 
 class SAMUSATemporalTest(ScriptedLoadableModuleTest):
     """Runs in the application and, with the same code, in the host of Testing/gui."""
 
-    PATIENCE = 60.0  # s; a worker's first start reads much from disk
+    PATIENCE = 20.0  # s; a worker's first start reads much from disk
 
     def setUp(self):
         slicer.mrmlScene.Clear()

@@ -62,7 +62,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         return _(
             "<html><b>Click points on the border of a structure.</b> A curve through them is shown "
             "at once, then the model's mask. Two clicks on opposite sides are often enough."
-            "<p><img src='{picture}'></p><ul>"
+            "<p><img src='{picture}' width='320'></p><ul>"
             "<li>Shift + click: a point inside. Ctrl + click: a point outside.</li>"
             "<li>Drag a point to move it; {delete_point} removes the one under the mouse.</li>"
             "<li><b>{accept}: accept the mask.</b> {clear}: forget the clicks.</li>"
@@ -394,20 +394,20 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         numbers rest meanwhile."""
         window = slicer.util.mainWindow()
         for other in window.findChildren(qt.QShortcut) if window is not None else ():
-            if other.enabled and other.key.toString() in taken:
-                other.enabled = False
+            key = other.key() if callable(other.key) else other.key  # a property in some builds
+            if other.isEnabled() and key.toString() in taken:
+                other.setEnabled(False)
                 self.silenced.append(other)
 
     def remove_shortcuts(self):
         for shortcut in self.shortcuts:
-            shortcut.disconnect("activated()")
             shortcut.setParent(None)
             shortcut.deleteLater()
         self.shortcuts = []
         for other in self.silenced:
             try:
-                other.enabled = True
-            except ValueError:  # deleted meanwhile: the Segment Editor was left
+                other.setEnabled(True)
+            except (ValueError, RuntimeError):  # deleted: the Segment Editor was left
                 continue
         self.silenced = []
 

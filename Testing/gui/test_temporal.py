@@ -1,5 +1,7 @@
 """The panel of SAMUSATemporal, clicked through with a real worker on simulated clips."""
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +37,23 @@ def opened(panel, case, running):
     panel.ui.openButton.click()
     case.wait(lambda: panel.temporal.is_ready, "the clip")
     middle = int(np.argmax(truth.sum(axis=(1, 2))))
-    case.click(panel.temporal.workspace, panel.temporal.segment_id, middle, truth[middle])
+    draw(panel, truth, [middle])
     panel.temporal.show_frame(middle)
     running.process_events(0.1)
     return panel, truth
+
+
+def draw(panel, truth, frames):
+    """Accept true masks with clicks around them, as if a model had answered so."""
+    from SAMUSALib.prompts import FramePrompts
+
+    for frame in frames:
+        y, x = np.nonzero(truth[frame])
+        corners = [(x.min(), y[x.argmin()]), (x[y.argmin()], y.min()), (x.max(), y[x.argmax()])]
+        corners.append((x[y.argmax()], y.max()))
+        steps = [FramePrompts(boundary=np.array(corners, float))]
+        temporal = panel.temporal
+        temporal.workspace.accept(temporal.segment_id, frame, steps, truth[frame], 0.9)
 
 
 def masks(panel):
@@ -50,8 +65,10 @@ def masks(panel):
 
 
 def run(panel, button, case):
+    case.wait(lambda: button.isEnabled() and button.visible, "the button")
     button.click()
     case.wait(lambda: not panel.temporal.is_propagating, "the propagation")
+    case.wait(lambda: panel.ui.bothButton.enabled, "the panel")
 
 
 def test_the_module_s_self_test_runs(panel):
@@ -64,6 +81,7 @@ def test_an_empty_panel_says_what_to_do(panel, running, tmp_path):
     assert panel.ui.openButton.visible and not panel.ui.openButton.enabled
     assert not panel.ui.propagateSection.enabled
     assert not panel.ui.cancelButton.visible and not panel.ui.resumeButton.visible
+    assert panel.ui.statusLabel.text.startswith("Choose images, a volume or a sequence")
     panel.do(panel.temporal.approve)
     assert panel.ui.statusLabel.text == "Choose images and a segmentation first"
     running.grab(panel.parent, tmp_path / "empty.png", PANEL)
@@ -91,3 +109,273 @@ def test_clicked_propagated_and_approved(opened, case, running, tmp_path):
     case.wait(lambda: ui.readoutLabel.text, "the measurements")
     assert "Fractional area change" in ui.readoutLabel.text
     running.grab(panel.parent, tmp_path / "propagated.png", PANEL)
+
+
+def test_the_keys_set_the_window_and_step_through_the_frames(opened, running):
+    import slicer
+    from host import events
+
+    panel, _ = opened
+    window = slicer.util.mainWindow()
+    panel.temporal.show_frame(3)
+    events.keys(window, "[")
+    panel.temporal.show_frame(8)
+    events.keys(window, "]")
+    events.keys(window, "D")
+    assert panel.temporal.frame == 9
+    events.keys(window, "A")
+    running.process_events(0.1)
+    assert [(w.start, w.end) for w in panel.temporal.edits.windows] == [(3, 8)]
+    assert (panel.ui.windowRange.minimumValue, panel.ui.windowRange.maximumValue) == (3, 8)
+    assert panel.ui.frameSlider.value == 8
+    slicer.util.selectModule("SAMUSATemporal")  # leaving the module frees the keys
+    panel.exit()
+    events.keys(window, "A")
+    assert panel.temporal.frame == 8
+
+
+def test_several_windows_are_kept_apart_and_one_is_in_hand(opened, running):
+    panel, _ = opened
+    ui, temporal = panel.ui, panel.temporal
+    ui.windowRange.setValues(1, 3)
+    running.process_events(0.1)
+    temporal.show_frame(7)
+    ui.addWindowButton.click()
+    temporal.show_frame(9)
+    ui.endHereButton.click()
+    running.process_events(0.1)
+    labels = [ui.windowSelector.itemText(n) for n in range(ui.windowSelector.count)]
+    assert labels == ["1 – 3", "7 – 9"] and ui.windowSelector.currentIndex == 1
+    ui.windowSelector.setCurrentIndex(0)
+    assert ui.windowRange.maximumValue == 3
+    ui.removeWindowButton.click()
+    assert [(w.start, w.end) for w in temporal.workspace.windows(temporal.segment_id)] == [(7, 9)]
+
+
+def test_a_click_on_the_timeline_shows_its_frame(opened, running):
+    import qt
+    from PySide6.QtTest import QTest
+
+    panel, _ = opened
+    place = qt.QPoint(panel.timeline.width * 10 // 12 + 3, 20)
+    QTest.mouseClick(panel.timeline, qt.Qt.LeftButton, qt.Qt.NoModifier, place)
+    assert panel.temporal.frame == 10
+    assert panel.temporal.workspace.source.browser.GetSelectedItemNumber() == 10
+    panel.temporal.workspace.source.browser.SetSelectedItemNumber(4)  # by Slicer's own toolbar
+    running.process_events(0.1)
+    assert panel.ui.frameSlider.value == 4 and panel.timeline.shown.current == 4
+
+
+def test_a_correction_computes_only_what_follows_from_it(opened, case, running):
+    panel, truth = opened
+    temporal, ui = panel.temporal, panel.ui
+    first = temporal.frame
+    draw(panel, truth, [first + 3])
+    run(panel, ui.nextPromptButton, case)
+    drawn = [first, first + 1, first + 2, first + 3]
+    assert np.flatnonzero(masks(panel).any(axis=(1, 2))).tolist() == drawn
+    temporal.show_frame(first + 3)
+    ui.nextPromptButton.click()
+    assert "click the border there first" in ui.statusLabel.text
+    run(panel, ui.bothButton, case)
+    before = masks(panel)
+    draw(panel, np.roll(truth, 4, axis=2), [first + 3])
+    running.process_events(0.1)
+    assert ui.toComputeLabel.text == f"{12 - first - 2} frames to compute"
+    run(panel, ui.bothButton, case)
+    after = masks(panel)
+    assert np.array_equal(after[: first + 1], before[: first + 1])
+    assert not np.array_equal(after[first + 3 :], before[first + 3 :])
+
+
+def test_slices_of_a_volume_along_each_axis(panel, case, running, tmp_path):
+    import slicer
+
+    voxels = np.random.default_rng(0).integers(0, 255, (10, 20, 30), np.uint8)
+    volume = slicer.util.addVolumeFromArray(voxels, name="Sweep")
+    slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    ui = panel.ui
+    ui.volumeSelector.setCurrentNode(volume)
+    labels = [ui.axisSelector.itemText(n) for n in range(3)]
+    assert labels == ["Sagittal slices (i, 30)", "Coronal slices (j, 20)", "Axial slices (k, 10)"]
+    ui.openButton.click()
+    case.wait(lambda: panel.temporal.is_ready, "the volume")
+    assert panel.temporal.length == 10
+    ui.frameSlider.value = 7
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    assert red.GetSliceOffset() == pytest.approx(7)
+    red.SetSliceOffset(2)
+    running.process_events(0.1)
+    assert ui.frameSlider.value == 2
+    segmentation = ui.segmentationSelector.currentNode()
+    ui.axisSelector.setCurrentIndex(0)
+    case.wait(lambda: panel.temporal.is_ready, "the other axis")
+    assert panel.temporal.length == 30 and ui.segmentationSelector.currentNode() is segmentation
+    running.grab(panel.parent, tmp_path / "volume.png", PANEL)
+
+
+def test_measures_are_plotted_and_exported(opened, case, running, tmp_path):
+    import slicer
+
+    panel, truth = opened
+    ui = panel.ui
+    draw(panel, truth, np.flatnonzero(truth.any(axis=(1, 2))).tolist())
+    case.wait(lambda: "Fractional" in ui.readoutLabel.text, "the measurements")
+    ui.plotButton.click()
+    chart = slicer.mrmlScene.GetFirstNodeByName("SAMUSA chart")
+    series = chart.GetNthPlotSeriesNode(0)
+    table = series.GetTableNode().GetTable()
+    areas = [table.GetColumnByName("Area (mm²)").GetTuple1(n) for n in range(12)]
+    assert areas == pytest.approx(panel.temporal.measurements.area.tolist())
+    times = [table.GetColumnByName("Time (s)").GetTuple1(n) for n in range(12)]
+    assert times == pytest.approx([n / 10 for n in range(12)])
+    ui.quantitySelector.setCurrentIndex(1)
+    assert chart.GetNumberOfPlotSeriesNodes() == 1
+    assert chart.GetNthPlotSeriesNode(0).GetYColumnName() == "Confidence"
+    assert "Ejection" not in ui.readoutLabel.text
+    ui.ventricleBox.checked = True
+    assert "Ejection fraction" in ui.readoutLabel.text
+    for row, given, written in (
+        (0, tmp_path / "masks", tmp_path / "masks.seg.nrrd"),
+        (1, tmp_path / "table.csv", tmp_path / "table.csv"),
+        (2, tmp_path, tmp_path / "Cine-masks"),
+        (3, tmp_path, tmp_path / "Cine-coco"),
+    ):
+        ui.formatSelector.setCurrentIndex(row)
+        running.dialogs.answer(given, "Export")
+        ui.exportButton.click()
+        case.wait(lambda: not panel.temporal.is_busy, "the export")
+        assert written.exists() and ui.statusLabel.text == f"Written: {written}"
+    ui.formatSelector.setCurrentIndex(4)
+    running.dialogs.answer(tmp_path / "a.dcm", "Export")
+    ui.exportButton.click()
+    case.wait(lambda: not panel.temporal.is_busy, "the export")
+    assert "this is a cine; export as .seg.nrrd" in ui.statusLabel.text
+    running.dialogs.answer(None, "Export")
+    ui.exportButton.click()
+    assert not (tmp_path / "a.dcm").exists()
+
+
+def test_an_export_is_cancelled_and_nothing_is_written(opened, running, tmp_path):
+    panel, _ = opened
+    panel.ui.formatSelector.setCurrentIndex(3)
+    running.dialogs.answer(tmp_path, "Export")
+    panel.ui.exportButton.click()
+    assert panel.ui.cancelButton.visible
+    panel.ui.cancelButton.click()
+    running.process_events(0.1)
+    assert panel.ui.statusLabel.text == "The export was cancelled; nothing was written."
+    assert [p.name for p in tmp_path.iterdir() if "coco" in p.name or "tmp" in p.name] == []
+
+
+def test_scene_and_panel_go_on_after_saving_and_loading(opened, case, running, tmp_path):
+    import slicer
+
+    panel, truth = opened
+    panel.ui.windowRange.setValues(2, 8)
+    draw(panel, truth, [3, 4, 6])
+    panel.temporal.show_frame(6)
+    panel.ui.approveButton.click()
+    before, states = masks(panel), panel.temporal.shown().states
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear()
+    running.process_events(0.1)
+    assert panel.temporal.workspace is None and not panel.ui.timeSection.enabled
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    case.wait(lambda: panel.temporal.is_ready, "the loaded clip")
+    assert np.array_equal(masks(panel), before)
+    assert panel.temporal.shown().states == states
+    assert [(w.start, w.end) for w in panel.temporal.edits.windows] == [(2, 8)]
+
+
+@pytest.mark.parametrize("what", ["segment", "segmentation", "images", "scene", "reload"])
+def test_what_is_deleted_while_masks_come_ends_it_without_an_exception(opened, case, running, what):
+    import slicer
+
+    panel, _ = opened
+    temporal = panel.temporal
+    panel.ui.bothButton.click()
+    assert temporal.is_propagating
+    if what == "segment":
+        temporal.workspace.masks.shown_node.GetSegmentation().RemoveSegment(temporal.segment_id)
+    elif what == "segmentation":
+        slicer.mrmlScene.RemoveNode(temporal.workspace.masks.shown_node)
+    elif what == "images":
+        slicer.mrmlScene.RemoveNode(temporal.workspace.source.node)
+    elif what == "scene":
+        slicer.mrmlScene.Clear()
+    else:
+        slicer.util.reloadScriptedModule("SAMUSATemporal")
+    case.wait(lambda: not temporal.is_propagating, "its end")
+    running.process_events(0.3)
+
+
+def test_a_killed_worker_is_said_and_one_click_goes_on(panel, case, running, tmp_path):
+    frames, ui, temporal = 200, panel.ui, panel.temporal
+    volume = case.add_cine(np.random.default_rng(0).integers(0, 255, (frames, 64, 64), np.uint8))
+    ui.volumeSelector.setCurrentNode(volume)
+    ui.openButton.click()
+    case.wait(lambda: temporal.is_ready, "the clip")
+    truth = np.zeros((frames, 64, 64), bool)
+    truth[:, 20:40, 20:40] = True
+    draw(panel, truth, [0])
+    worker = panel.logic.service.session._client._transport
+    killed = []
+
+    def kill(progress):
+        if not killed:
+            killed.append(worker.process)
+            os.kill(worker.process, signal.SIGKILL)
+
+    temporal.progress.connect(kill)
+    run(panel, ui.forwardButton, case)
+    finished = masks(panel)
+    some = int(finished.any(axis=(1, 2)).sum())
+    assert 1 < some < frames, "the worker was killed in the middle"
+    assert "The propagation was interrupted" in ui.statusLabel.text
+    assert f"{some - 1} frames were finished and are kept" in ui.statusLabel.text
+    assert ui.resumeButton.visible
+    running.grab(panel.parent, tmp_path / "interrupted.png", PANEL)
+    run(panel, ui.resumeButton, case)
+    assert not ui.resumeButton.visible and temporal.to_compute() == 0
+    after = masks(panel)
+    assert after.any(axis=(1, 2)).all()
+    assert np.array_equal(after[:some], finished[:some])
+
+
+def test_clicking_leads_to_the_segment_editor(opened, running, tmp_path):
+    import slicer
+
+    (tmp_path / "SegmentEditor.py").write_text(EDITOR, encoding="utf-8")
+    running.load_module(tmp_path / "SegmentEditor.py")
+    slicer.util.selectModule("SAMUSATemporal")
+    panel, _ = opened
+    panel.ui.clickButton.click()
+    editor = slicer.modules.SegmentEditorWidget.editor
+    assert editor.segmentationNode() is panel.temporal.workspace.masks.shown_node
+    assert editor.sourceVolumeNode() is panel.temporal.workspace.source.shown_volume
+    assert editor.currentSegmentID() == panel.temporal.segment_id
+    assert slicer.app.layoutManager() and slicer.util.selectedModule() == "SegmentEditor"
+
+
+EDITOR = """
+import slicer
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleWidget
+
+
+class SegmentEditor(ScriptedLoadableModule):
+    pass
+
+
+class SegmentEditorWidget(ScriptedLoadableModuleWidget):
+    def setup(self):
+        super().setup()
+        self.editor = slicer.qMRMLSegmentEditorWidget()
+        self.editor.setMRMLScene(slicer.mrmlScene)
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+        self.editor.setMRMLSegmentEditorNode(node)
+        self.layout.addWidget(self.editor)
+
+    def cleanup(self):
+        self.editor.removeViewObservations()
+"""

@@ -497,6 +497,15 @@ def test_the_frames_to_check_are_those_where_the_mask_jumps(desk, working, space
     assert space.next_to_check(segment) is None
 
 
+def test_a_mask_that_cannot_be_written_leaves_nothing_behind(desk, working, spaces):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    with pytest.raises(InvalidValue, match="shape"):
+        space.accept(segment, 2, [FramePrompts(boundary=RING)], np.ones((3, 3), bool))
+    assert space.state.mark(segment, 2) is None and space.steps(segment, 2) == ()
+    assert space.history.undo_name is None and heard["frame_changed"] == []
+
+
 def test_slices_of_a_volume_are_frames_along_any_axis(desk, working, spaces):
     rng = np.random.default_rng(3)
     volume = working.volume(rng.integers(0, 9, (70, 60, 50), np.int16))

@@ -6,117 +6,17 @@ import os
 import re
 import subprocess
 import sys
-import textwrap
-import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from SAMUSALib.app import install_plan
-from SAMUSALib.app.install import Installation
 from SAMUSALib.app.install_plan import CannotInstall, Record
 from SAMUSALib.errors import UnreadableFile
-from SAMUSALib.worker.command import WorkerCommand
-from SAMUSALib.worker.transport import SubprocessTransport
+from slicer_python import SLICER, Setup, add_package
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0  # s
-SLICER = {"numpy": "2.1.0", "scipy": "1.14.0", "simpleitk": "2.4.0", "pip": "26.0", "six": "1.17"}
-
-# Behaves as pip and samusa do, as far as the set-up sees it: `install NAME==1` adds a package to
-# the folder SITE, slowly where SLOW says so.
-FAKE_PIP = """
-import os, pathlib, sys, time
-site = pathlib.Path(os.environ["SITE"])
-action, words = sys.argv[1], [w for w in sys.argv[2:] if w[:1] != "-"]
-names = [w.split(">")[0].split("=")[0].split("[")[0] for w in words if "==" in w or ">=" in w]
-if action == "uninstall":
-    for name in words:
-        for folder in site.glob(name.replace("-", "_") + "-*.dist-info"):
-            for file in folder.iterdir():
-                file.unlink()
-            folder.rmdir()
-    sys.exit()
-print("Collecting", names[0], flush=True)
-if os.environ.get("SLOW") == "download":
-    time.sleep(60)
-if os.environ.get("FAIL") in names:
-    sys.exit("ERROR: " + os.environ["SAY"])
-print("Progress 1 of 2", flush=True)
-print("Installing collected packages:", ", ".join(names), flush=True)
-if os.environ.get("SLOW") == "copy":
-    time.sleep(0.5)
-for name in names:
-    folder = site / (name.replace("-", "_") + "-99.dist-info")
-    folder.mkdir()
-    version = {"sam2": "1.1.0"}.get(name, "99")
-    about = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", ""]
-    (folder / "METADATA").write_text("\\n".join(about))
-    (folder / "INSTALLER").write_text("pip")
-    (folder / "RECORD").write_text("")
-"""
-
-
-def add_package(site: Path, name: str, version: str, requires=(), whole=True) -> None:
-    folder = site / f"{name.replace('-', '_')}-{version}.dist-info"
-    folder.mkdir()
-    lines = [f"Name: {name}", f"Version: {version}", *(f"Requires-Dist: {r}" for r in requires)]
-    (folder / "METADATA").write_text("\n".join(["Metadata-Version: 2.1", *lines, ""]))
-    if whole:
-        (folder / "INSTALLER").write_text("pip")
-        (folder / "RECORD").write_text("")
-
-
-class Setup:
-    """A set-up of a folder that stands for Slicer's Python."""
-
-    def __init__(self, folder: Path):
-        self.site = folder / "site"
-        self.site.mkdir()
-        for name, version in SLICER.items():
-            add_package(self.site, name, version)
-        fake = folder / "fake"
-        (fake / "SAMUSALib").mkdir(parents=True)
-        (fake / "pip.py").write_text(textwrap.dedent(FAKE_PIP))
-        (fake / "SAMUSALib" / "__init__.py").touch()
-        (fake / "SAMUSALib" / "cli.py").write_text("print('works')")
-        self.environment = {**os.environ, "PYTHONPATH": str(fake), "SITE": str(self.site)}
-        self.lines, self.steps, self.ends, self.progress = [], [], [], []
-        self.extension_called = 0
-
-    def installation(self, **environment) -> Installation:
-        command = WorkerCommand(sys.executable, (), {**self.environment, **environment})
-        made = Installation(command, self._transport, self._pytorch, self.site, [str(self.site)])
-        made.line.connect(self.lines.append)
-        made.step.connect(lambda step, number, count: self.steps.append(step.name))
-        made.progress.connect(self.progress.append)
-        made.ended.connect(lambda ok, text: self.ends.append((ok, text)))
-        return made
-
-    def _transport(self):
-        self.transport = SubprocessTransport()
-        return self.transport
-
-    def _pytorch(self):
-        self.extension_called += 1
-        add_package(self.site, "torch", "2.9.0+cpu")
-
-    def until(self, condition):
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < end, (self.steps, self.lines)
-            self.transport.pump(0.02)
-
-    def finish(self) -> tuple[bool, str]:
-        self.until(lambda: self.ends)
-        (end,) = self.ends
-        self.ends.clear()
-        return end
-
-    @property
-    def names(self) -> set[str]:
-        return set(install_plan.installed_packages([str(self.site)]))
 
 
 @pytest.fixture
@@ -143,6 +43,12 @@ def test_sam2_is_installed_as_in_a_checkout():
     assert line[3] == install_plan.SAM2
     assert line[2].split() == list(install_plan.SAM2_OPTIONS)
     assert line[1].split("=") == list(*install_plan.SAM2_ENVIRONMENT.items())
+
+
+def test_the_command_that_fills_a_folder_of_wheels_names_all_packages():
+    readme = (REPOSITORY / "README.md").read_text()
+    for each in (install_plan.TORCH, *install_plan.PACKAGES, install_plan.SAM2):
+        assert f'"{each}"' in readme, each
 
 
 def test_an_empty_slicer_needs_pytorch_by_its_extension_then_the_rest():
@@ -220,12 +126,12 @@ def test_everything_is_installed_tried_out_and_can_be_removed(setup):
     assert run.to_do() == [] and {"torch", "sam2", "safetensors"} <= setup.names
 
     again = setup.installation()
-    assert set(again.can_remove()) == setup.names - before
-    again.remove()
+    assert set(again.added()) == setup.names - before
+    again.remove(setup.removable(again))
     assert setup.finish() == (True, "Removed.")
-    assert setup.names == before and again.can_remove() == []
-    with pytest.raises(CannotInstall, match="nothing to remove"):
-        again.remove()
+    assert setup.names == before and again.added() == []
+    with pytest.raises(CannotInstall, match="all is in use"):
+        again.remove([])
 
 
 def test_cancelled_while_fetching_it_ends_at_once_and_goes_on_later(setup):
@@ -256,7 +162,7 @@ def test_what_a_killed_slicer_had_installed_is_removed_too(setup, tmp_path):
     record = Record().begun(install_plan.installed_packages([str(setup.site)]))
     install_plan.write_record(path, record)
     add_package(setup.site, "torch", "2.9.0")  # then Slicer is killed
-    assert setup.installation().can_remove() == ["torch"]
+    assert setup.installation().added() == ["torch"]
 
 
 def test_a_package_that_pip_was_killed_over_is_installed_anew(setup):
@@ -273,7 +179,7 @@ def test_what_other_packages_need_by_now_stays(setup):
     run.start()
     assert setup.finish()[0]
     add_package(setup.site, "segmenter", "1.0", requires=["torch>=2", "tqdm; extra == 'gui'"])
-    names = run.can_remove()
+    names = setup.removable(run)
     assert "torch" not in names and "tqdm" in names and "segmenter" not in names
 
 

@@ -641,3 +641,12 @@ def test_memory_stays_flat_over_clips_opened_and_closed(worker, checkpoint):
 @pytest.mark.heavy
 def test_memory_stays_flat_over_a_thousand_clips(worker, checkpoint):
     check_flat(worker, 1000, checkpoint)
+
+
+def test_memory_that_cannot_be_told_is_no_failure(monkeypatch):
+    """A Slicer that is not set up has no psutil, and the spline works in it."""
+    from SAMUSALib.worker.server import resident_bytes
+
+    assert resident_bytes() > 2**20
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    assert resident_bytes() == 0

@@ -46,7 +46,7 @@ class ViewDrawing:
         from_model: bool,
         hovered: int | None = None,
     ) -> None:
-        """mask: (H, W) bool or None; a preview is drawn dimmer than the model's."""
+        """mask: (H, W) bool or None; a preview is drawn paler than the model's."""
         for kind, drawn in self._points.items():
             drawn.show(
                 _in_view([(p.x, p.y) for p in clicks.points if p.kind == kind], frame, to_view)
@@ -60,8 +60,8 @@ class ViewDrawing:
         self._box.show([_in_view(line, frame, to_view) for line in lines])
         outlines = mask_outlines(mask) if mask is not None else []
         self._contour.show([_in_view(line, frame, to_view) for line in outlines])
-        self._contour.actor.GetProperty().SetColor(*color)
-        self._contour.actor.GetProperty().SetOpacity(1.0 if from_model else 0.55)
+        pale = color if from_model else tuple((value + 1.0) / 2 for value in color)
+        self._contour.actor.GetProperty().SetColor(*pale)
 
     def hide(self) -> None:
         for actor in self.actors:

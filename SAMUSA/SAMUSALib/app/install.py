@@ -5,7 +5,7 @@ it goes on where it stopped."""
 from __future__ import annotations
 
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ class Installation:
         self._transports = transports
         self._pytorch = pytorch
         self._folder = folder or Path(sysconfig.get_path("purelib"))
-        self._paths = paths
+        self.paths = paths
         self._record_file = install_plan.record_file(str(self._folder))
         self._constraints = self._record_file.with_suffix(".constraints.txt")
         self._record = Record()
@@ -120,25 +120,26 @@ class Installation:
         """What is missing; empty: all is there. Raises CannotInstall."""
         return install_plan.plan(self._installed(), self._constraints, wheels)
 
-    def can_remove(self) -> list[str]:
-        """Names of packages that the set-up has added and nothing else needs. Raises
+    def added(self) -> list[str]:
+        """Names of packages that the set-up has added and that are still there. Raises
         UnreadableFile."""
-        record = install_plan.read_record(self._record_file).ended(self._installed())
-        return install_plan.removable(record.added, self._paths)
+        installed = self._installed()
+        record = install_plan.read_record(self._record_file).ended(installed)
+        return sorted(set(record.added) & set(installed))
 
     def start(self, wheels: Path | None = None) -> None:
         """Do what is missing, then try it out. Raises CannotInstall, CannotWrite or UnreadableFile
         where it cannot begin."""
-        install_plan.remove_leftovers(install_plan.leftovers(self._paths))
+        install_plan.remove_leftovers(install_plan.leftovers(self.paths))
         steps = self.to_do(wheels)
         install_plan.check_place(steps, self._folder, wheels)
         self._begin([*steps, install_plan.check_step()])
 
-    def remove(self) -> None:
-        """Take out what `can_remove`. Raises CannotInstall, CannotWrite or UnreadableFile."""
-        names = self.can_remove()
+    def remove(self, names: Sequence[str]) -> None:
+        """Take packages out: those of `added` that are `removable`. Raises CannotInstall,
+        CannotWrite or UnreadableFile."""
         if not names:
-            raise CannotInstall("nothing here was added by SAMUSA; there is nothing to remove")
+            raise CannotInstall("nothing that SAMUSA has added can be removed; all is in use")
         self._begin([install_plan.removal_step(names)])
 
     def cancel(self) -> None:
@@ -221,7 +222,7 @@ class Installation:
         self.ended.emit(ok, text)
 
     def _installed(self) -> dict[str, str]:
-        return install_plan.installed_packages(self._paths)
+        return install_plan.installed_packages(self.paths)
 
 
 def _why(step: Step, end: JobEnd) -> str:

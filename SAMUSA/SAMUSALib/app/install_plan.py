@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -48,7 +48,7 @@ SLICERS_OWN = ("numpy>=1.24", "scipy>=1.11", "SimpleITK>=2.3", "pillow>=10", "py
 LEFT_OUT = {"medpy>=0.5.2": "surface distances of `samusa evaluate`; it has to be compiled"}
 
 # What is fetched. The packages take 235 MB on the disk (measured, Linux, Python 3.11).
-SIZES = {"pytorch": "200 MB; with CUDA libraries 3 GB", "packages": "90 MB", "sam2": "1 MB"}
+SIZES = {"pytorch": "200 MB, with CUDA 3 GB", "packages": "90 MB", "sam2": "1 MB"}
 NEEDED_SPACE = {"pytorch": 2e9, "packages": 0.5e9}  # bytes on the disk
 
 _PIP = ("-m", "pip")
@@ -182,8 +182,8 @@ def plan(installed: Mapping[str, str], constraints: Path, wheels: Path | None = 
             )
         )
     if packages := missing(PACKAGES, installed):
-        names = ", ".join(each.split(">")[0].split("[")[0] for each in packages)
-        steps.append(Step("packages", f"Packages: {names}", SIZES["packages"], pip(packages)))
+        title = f"Python packages: {len(packages)}"
+        steps.append(Step("packages", title, SIZES["packages"], pip(packages)))
     if missing([SAM2], installed):
         steps.append(
             Step(
@@ -312,18 +312,24 @@ def write_record(path: Path, record: Record) -> None:
         part.write_text(json.dumps(form, indent=1), encoding="utf-8")
 
 
-def removable(added: Iterable[str], paths: Iterable[str] | None = None) -> list[str]:
-    """Of what was added, what no package that stays needs."""
+def needs(paths: Iterable[str] | None = None) -> Iterator[tuple[str, set[str]]]:
+    """For each package that is there, its name and the names of those that it needs; one after the
+    other, as reading all of them takes a second."""
     from packaging.requirements import Requirement
 
-    needs: dict[str, set[str]] = {}
     for each in _distributions(paths):
         wanted = set()
         for text in each.requires or ():
             requirement = Requirement(text)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 wanted.add(normal(requirement.name))
-        needs.setdefault(normal(each.metadata["Name"]), wanted)
+        name, _ = _name_and_version(each)
+        if name:
+            yield normal(name), wanted
+
+
+def removable(added: Iterable[str], needs: Mapping[str, set[str]]) -> list[str]:
+    """Of what was added, what no package that stays needs."""
     going = set(added) & set(needs)
     while True:
         needed = set().union(*(needs[name] for name in needs if name not in going), set())

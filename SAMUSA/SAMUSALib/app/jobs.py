@@ -11,7 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from ..worker.command import WorkerCommand
 from ..worker.transport import Transport
@@ -54,7 +54,9 @@ class JobEnd:
 
 class Job:
     """One run of a command. on_line(text) and on_progress(Progress) while it runs, on_end(JobEnd)
-    once, all from the transport's event loop."""
+    once, all from the transport's event loop. It runs to its end also when nobody holds it."""
+
+    _running: ClassVar[set[Job]] = set()
 
     def __init__(
         self,
@@ -74,6 +76,7 @@ class Job:
     def start(self, command: WorkerCommand) -> None:
         """Start the command; a Job is started once."""
         self.running = True
+        self._running.add(self)
         self._transport.start(command, self)
 
     def cancel(self) -> None:
@@ -103,6 +106,7 @@ class Job:
         for stream in self._halves:
             self._take(stream, "\n")
         self.running = False
+        self._running.discard(self)
         ok = reason == "ended with status 0"
         self._on_end(JobEnd(ok, self._cancelled and not ok, reason, tuple(self._last)))
 

@@ -69,6 +69,13 @@ class QProcessTransport:
         process = self._process
         self._qt.QTimer.singleShot(int(KILL_SECONDS * 1000), lambda: self._give_up(process))
 
+    def close(self) -> None:
+        """The application quits: kill the process and see its end, KILL_SECONDS at most. A QProcess
+        that outlived the event loop would be destroyed while it runs."""
+        self.kill()
+        if self._process is not None:
+            self._process.waitForFinished(int(KILL_SECONDS * 1000))
+
     def soon(self, callback: Callable[[], None]) -> None:
         self._qt.QTimer.singleShot(0, callback)
 

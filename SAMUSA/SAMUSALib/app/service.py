@@ -49,7 +49,7 @@ class Service:
 
         self.state_changed, self.notice, self.log = Signal(), Signal(), Signal()
         self.settings = Settings(slicer.app.userSettings())
-        transport = QProcessTransport()
+        transport = self._transport = QProcessTransport()
         try:
             command = worker_command(self.settings)
         except InvalidValue as error:
@@ -93,9 +93,10 @@ class Service:
         if _service is self:
             _service = None
         self._timer.stop()
-        self.workspaces.close_all()
+        self.workspaces.end()
         self.session.on_state = self.session.on_notice = self.session.on_log = None
         self.session.stop(grace=0.0)
+        self._transport.close()
 
 
 def worker_command(settings: Settings) -> WorkerCommand:

@@ -29,6 +29,7 @@ from .timeline_layout import Shown
 from .window_edits import WindowEdits
 from .workspace import PARALLEL_DEGREES, Opening, Outcome, Progress, Workspace, Workspaces
 
+_TO_REVIEW = (FrameState.PROMPTED, FrameState.PROPAGATED)
 _PLANES = ("Sagittal", "Coronal", "Axial")
 
 
@@ -163,11 +164,7 @@ class Temporal:
             self.length,
             self.edits.windows,
             {n: m.state for n, m in marks.items() if m.state is not FrameState.EMPTY},
-            {
-                n: m.confidence
-                for n, m in marks.items()
-                if m.state in (FrameState.PROMPTED, FrameState.PROPAGATED)
-            },
+            {n: m.confidence for n, m in marks.items() if m.state in _TO_REVIEW},
             frozenset(n for n, found in frames.items() if not found.is_empty),
             self.frame,
         )
@@ -185,6 +182,22 @@ class Temporal:
             return FrameState.EMPTY
         mark = self.workspace.state.mark(self.segment_id, self.frame)
         return FrameState.EMPTY if mark is None else mark.state
+
+    def hint(self) -> str:
+        """What to do next, in a sentence; "" while something is being done."""
+        if self.workspace is None:
+            return "Choose images, a volume or a sequence, and press Open."
+        if not self.is_ready or self.is_busy:
+            return ""
+        if not self.workspace.conditioning(self.segment_id):
+            return "Click the border of the structure on one frame, then propagate."
+        count = self.to_compute()
+        if count:
+            return f"Propagate to get the masks of {count} frame{'s' if count != 1 else ''}."
+        marks = self.workspace.state.marks(self.segment_id).values()
+        if any(mark.state in _TO_REVIEW for mark in marks):
+            return "Look at the most doubtful frames, correct them, and approve."
+        return "All frames that have a mask are approved."
 
     # Frames -------------------------------------------------------------------------------------
 
@@ -324,11 +337,7 @@ class Temporal:
         """Lock all frames that have a mask."""
         workspace = self._need_segment()
         marks = workspace.state.marks(self.segment_id)
-        frames = [
-            n
-            for n, mark in marks.items()
-            if mark.state in (FrameState.PROMPTED, FrameState.PROPAGATED)
-        ]
+        frames = [n for n, mark in marks.items() if mark.state in _TO_REVIEW]
         if not frames:
             raise InvalidValue("there is no frame to approve; propagate first")
         workspace.approve(self.segment_id, frames)
@@ -368,8 +377,9 @@ class Temporal:
         self.measurements = None
         self.measured.emit()
 
-    def readout(self) -> list[tuple[str, str]]:
-        """(what, value) of the segment in hand, in words."""
+    def readout(self, ventricle: bool = False) -> list[tuple[str, str]]:
+        """(what, value) of the segment in hand, in words. ventricle: it is the cavity of a left
+        ventricle seen along its long axis, so that area and length give a volume."""
         if self.measurements is None or self.workspace is None:
             return []
         measured, geometry = self.measurements, self.workspace.source.geometry
@@ -384,11 +394,11 @@ class Temporal:
                 ("Area", _range_in_words(flat)),
                 ("Fractional area change", f"{flat.fraction:.0%}"),
             ]
-        solid = volume_range(measured, geometry)
+        solid = volume_range(measured, geometry) if ventricle else None
         if solid is not None:
             rows += [
                 ("Volume, area-length", _range_in_words(solid)),
-                ("Ejection fraction, area-length", f"{solid.fraction:.0%}"),
+                ("Ejection fraction", f"{solid.fraction:.0%}"),
             ]
         known = measured.confidence[np.isfinite(measured.confidence)]
         if len(known):
@@ -527,7 +537,7 @@ def in_a_sentence(outcome: Outcome) -> str:
         return f"The propagation was interrupted: {outcome.error}{kept}. Press Resume to go on."
     if outcome.cancelled:
         return f"Cancelled; {frames} were finished and are kept."
-    speed = f", {outcome.frames / outcome.seconds:.1f} frames/s" if outcome.seconds else ""
+    speed = f", {_speed(outcome.frames / outcome.seconds)}" if outcome.seconds else ""
     return f"Propagated: {frames}{speed}."
 
 
@@ -535,11 +545,16 @@ def in_progress(progress: Progress) -> str:
     """12 of 80 frames, 9.5 frames/s, 7 s left"""
     parts = [f"{progress.done} of {progress.total} frames"]
     if progress.per_second:
-        parts.append(f"{progress.per_second:.1f} frames/s")
+        parts.append(_speed(progress.per_second))
     if progress.seconds_left is not None:
         left = round(progress.seconds_left)
         parts.append(f"{left} s left" if left < 90 else f"{round(left / 60)} min left")
     return ", ".join(parts)
+
+
+def _speed(frames_per_second: float) -> str:
+    digits = 1 if frames_per_second < 20 else 0
+    return f"{frames_per_second:.{digits}f} frames/s"
 
 
 def _range_in_words(found) -> str:

@@ -273,19 +273,22 @@ class Workspace:
             segment_id, {frame: FrameMark(FrameState.PROMPTED, float(confidence))}
         )
         step = Step(name)
+        told = {}
         try:
             told = self.state.set_frame_prompts(segment_id, frame, prompts)
             step.add(self.masks.write(segment_id, {frame: mask}, rules), marks, told)
         except SamusaError:
-            for (segment, index), (before, _) in marks.items():
-                self.state.restore_marks(segment, {index: before})
+            for _, (before, _after) in told.items():
+                self.state.set_frame_prompts(segment_id, frame, before)
+            for _, (before, _after) in marks.items():
+                self.state.restore_marks(segment_id, {frame: before})
             raise
         self._know(segment_id)
         annotated.set_steps(segment_id, frame, steps)
         self._record(step)
         if self._propagation is not None:
             self._propagation.leave_alone(segment_id, frame)
-        return all(list(self._keep_all()))
+        return all([self._keep_place(*place) for place in step.places])
 
     def steps(self, segment_id: str, frame: int) -> tuple[FramePrompts, ...]:
         """The prompts in force on a frame after each click, as far as they are known; after a
@@ -406,10 +409,6 @@ class Workspace:
             marks[frame] = FrameMark(FrameState.REVIEWED, mark.confidence if mark else 1.0)
         step = Step("Approve")
         step.add({}, self.state.set_marks(segment_id, marks))
-        for frame in marks:
-            self.known_masks[segment_id, frame] = EncodedMask.encode(
-                self.masks.mask(segment_id, frame)
-            )
         self._record(step, stale=False)
 
     def unlock(self, segment_id: str, frames: Iterable[int]) -> None:
@@ -484,13 +483,15 @@ class Workspace:
     def _keep_all(self):
         """Journal what has changed, mask by mask; yields whether each is safe on disk."""
         while self._unkept and self.annotated is not None:
-            segment, frame = place = next(iter(self._unkept))
-            del self._unkept[place]
-            try:
-                mask = EncodedMask.encode(self.masks.mask(segment, frame))
-            except SceneChanged:
-                continue  # deleted meanwhile, with its journal entry
-            yield self.keep(segment, frame, mask)
+            yield self._keep_place(*next(iter(self._unkept)))
+
+    def _keep_place(self, segment: str, frame: int) -> bool:
+        self._unkept.pop((segment, frame), None)
+        try:
+            mask = EncodedMask.encode(self.masks.mask(segment, frame))
+        except SceneChanged:
+            return True  # deleted meanwhile, with its journal entry
+        return self.keep(segment, frame, mask)
 
     def keep(self, segment_id: str, frame: int, mask: EncodedMask) -> bool:
         """Journal the mask and the mark of a frame as they are in the scene."""

@@ -45,9 +45,10 @@ def write_clip(path: str | os.PathLike, clip: Clip) -> None:
         "space origin": nrrd_vector(matrix[:3, 3]),
     }
     if cine and clip.times is not None:
-        fields["units"] = " ".join(
-            {"domain": '"mm"', "list": '"s"'}.get(kind, '""') for kind in kinds
-        )
+        # Units of the axes that have a direction are those of space; Slicer refuses others.
+        fields["space units"] = '"mm" "mm" "mm"'
+        fields["labels"] = " ".join('"time"' if kind == "list" else '""' for kind in kinds)
+        fields["units"] = " ".join('"s"' if kind == "list" else '""' for kind in kinds)
         values["axis 3 index type"] = "numeric"
         values["axis 3 index values"] = " ".join(f"{t:.6g}" for t in clip.times)
     with atomic_write(path) as part:

@@ -451,6 +451,8 @@ class Client:
         del self._transfers[transfer.clip]
         transfer.stop()
         transfer.remove_block()
+        if transfer.announced:
+            self._send(Pending(self, m.CloseClip(transfer.clip)))  # the worker has a part of it
         transfer.pending._settle(error)
         self._send_ready()
 

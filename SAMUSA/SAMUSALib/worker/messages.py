@@ -250,8 +250,8 @@ class Propagated:
 
 @dataclass(frozen=True)
 class Status:
-    """memory: resident bytes of the process; cache: bytes of embeddings; device_memory: bytes on
-    the GPU, 0 without one; waiting: requests in the queue."""
+    """memory: resident bytes of the process, 0 where it cannot tell; cache: bytes of embeddings;
+    device_memory: bytes on the GPU, 0 without one; waiting: requests in the queue."""
 
     NAME: ClassVar[str] = "worker_status"
     model: str | None

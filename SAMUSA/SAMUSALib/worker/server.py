@@ -209,15 +209,13 @@ class Server:
         self._end_jobs(cancelled, FailureKind.CANCELLED)
 
     def _status(self) -> Status:
-        import psutil
-
         engine = self._workbench.engine
         with self._changed:
             waiting = self._scheduler.waiting
         return Status(
             engine and engine.name,
             engine and engine.device,
-            psutil.Process().memory_info().rss,
+            resident_bytes(),
             engine.device_memory if engine else 0,
             engine.cache_bytes if engine else 0,
             len(self._workbench.clips),
@@ -370,3 +368,13 @@ def serve(
     room = Room(cache_bytes, own and own.path, disk_bytes)
     at_end = own.remove if own else lambda: None
     Server(incoming, outgoing, room, clip_bytes, at_end).run()
+
+
+def resident_bytes() -> int:
+    """Memory of this process; 0 where psutil is missing, as in a Slicer that is not set up yet,
+    where the spline works all the same."""
+    try:
+        import psutil
+    except ImportError:
+        return 0
+    return psutil.Process().memory_info().rss

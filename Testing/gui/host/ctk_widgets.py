@@ -12,7 +12,46 @@ from .properties import of_child, stored
 HEADER = 24  # pixels, the height of a collapsed button
 
 
-class Collapsible(QtWidgets.QAbstractButton):
+class Keeper:
+    """Shows and hides its children as CTK's collapsible widgets do: what a child's owner wants is
+    remembered while the widget is closed, and holds again when it opens."""
+
+    _forcing = False
+
+    def _show_contents(self, opened: bool) -> None:
+        for child in self.children():
+            if isinstance(child, QtWidgets.QWidget):
+                self._apply(child)
+
+    def _apply(self, child) -> None:
+        wanted = child.property("visibilityToParent") is not False
+        self._forcing = True
+        child.setVisible(wanted and self.checked)
+        self._forcing = False
+
+    def childEvent(self, event) -> None:
+        """At ChildAdded the child is still being made, and PySide6 would take it for a plain
+        QWidget for ever."""
+        if event.type() != QtCore.QEvent.ChildPolished:
+            return
+        child = event.child()
+        if isinstance(child, QtWidgets.QWidget):
+            explicit = child.testAttribute(Qt.WA_WState_ExplicitShowHide)
+            child.setProperty("visibilityToParent", not (explicit and child.isHidden()))
+            child.installEventFilter(self)
+            if not self.checked:
+                self._apply(child)
+
+    def eventFilter(self, child, event) -> bool:
+        kind = event.type()
+        if not self._forcing and kind in (QtCore.QEvent.ShowToParent, QtCore.QEvent.HideToParent):
+            child.setProperty("visibilityToParent", kind == QtCore.QEvent.ShowToParent)
+            if not self.checked:
+                self._apply(child)
+        return False
+
+
+class Collapsible(Keeper, QtWidgets.QAbstractButton):
     """A header with a triangle over contents that it shows and hides."""
 
     def _build(self, text: str) -> None:
@@ -21,25 +60,12 @@ class Collapsible(QtWidgets.QAbstractButton):
         self.setChecked(True)
         self.setContentsMargins(6, HEADER, 6, 6)
         self.setSizePolicy(QtWidgets.QSizePolicy.Preferred, QtWidgets.QSizePolicy.Preferred)
-        self._hidden = []
-        self.toggled.connect(self._show_contents)
+        self.toggled.connect(self._on_toggled)
 
-    def _show_contents(self, opened: bool) -> None:
-        children = [child for child in self.children() if isinstance(child, QtWidgets.QWidget)]
-        if not opened:
-            self._hidden = [child for child in children if not child.isHidden()]
-        for child in children if not opened else self._hidden:
-            child.setVisible(opened)
+    def _on_toggled(self, opened: bool) -> None:
+        self._show_contents(opened)
         self.setMaximumHeight(16777215 if opened else HEADER)
         self.contentsCollapsed.emit(not opened)
-
-    def childEvent(self, event) -> None:
-        """What is added while the button is closed appears when it opens."""
-        child = event.child()
-        if event.type() == QtCore.QEvent.ChildAdded and isinstance(child, QtWidgets.QWidget):
-            if not self.checked:
-                self._hidden.append(child)
-                child.hide()
 
     def hitButton(self, position) -> bool:
         return position.y() < HEADER
@@ -85,7 +111,7 @@ class ctkCollapsibleButton(Collapsible):
 
 
 @shape.stands_for("ctk.ctkCollapsibleGroupBox")
-class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
+class ctkCollapsibleGroupBox(Keeper, QtWidgets.QGroupBox):
     collapsedHeight = stored(int, 10)
     collapsed = Property(bool, lambda self: not self.checked, _set_collapsed)
 
@@ -93,12 +119,11 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
         super().__init__(*[value for value in arguments if value is not None])
         self.setCheckable(True)
         self.setChecked(True)
-        self.toggled.connect(self._show_contents)
+        self.toggled.connect(self._on_toggled)
 
-    def _show_contents(self, opened: bool) -> None:
-        for child in self.children():
-            if isinstance(child, QtWidgets.QWidget):
-                child.setVisible(opened)
+    def _on_toggled(self, opened: bool) -> None:
+        self._show_contents(opened)
+        self.setMaximumHeight(16777215 if opened else HEADER)
 
 
 @shape.stands_for("ctk.ctkPushButton")

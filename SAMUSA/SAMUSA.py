@@ -1,0 +1,188 @@
+"""SAMUSA: set-up, worker, models, unfinished work and training."""
+
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+
+SAMPLE_NAME = "SAMUSA phantom"
+EFFECT = "SAMUSA"
+
+
+class SAMUSA(ScriptedLoadableModule):
+    def __init__(self, parent):
+        super().__init__(parent)
+        parent.title = _("SAMUSA")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.dependencies = []
+        parent.contributors = ["SAMUSA maintainers"]
+        parent.helpText = _(
+            "Annotate ultrasound with a few clicks on the boundary of a structure. Here it is set "
+            "up and looked after: what has to be installed, where the model runs, which models "
+            "there are, work that was not saved, and training on your own clips. You annotate "
+            "with the effect SAMUSA of the Segment Editor and in the module SAMUSA Temporal."
+        )
+        parent.acknowledgementText = _(
+            "After Podvin et al., SAMUSA: Segment Anything Model 2 for UltraSound Annotation. "
+            "SAM 2 is by Meta, Apache-2.0."
+        )
+        slicer.app.connect("startupCompleted()", register_sample_data)
+
+
+def register_sample_data():
+    """The clip of the tutorial, in the module Sample Data."""
+    import SampleData
+
+    logic = SampleData.SampleDataLogic
+    if hasattr(logic, "registerCustomSampleDataCategory"):  # from Slicer 5.11 on
+        logic.registerCustomSampleDataCategory("SAMUSA", title=_("Ultrasound (SAMUSA)"))
+    logic.registerCustomSampleDataSource(
+        category="SAMUSA",
+        sampleName=SAMPLE_NAME,
+        thumbnailFileName=str(resources() / "Icons" / "phantom.png"),
+        customDownloader=load_sample,
+    )
+
+
+def load_sample(source=None):
+    """Load the simulated cine that comes with SAMUSA and show it; returns its sequence node."""
+    sequence = slicer.util.loadSequence(str(resources() / "SampleData" / "phantom.seq.nrrd"))
+    sequence.SetName(slicer.mrmlScene.GenerateUniqueName(SAMPLE_NAME))
+    logic = slicer.modules.sequences.logic()
+    browser = logic.GetFirstBrowserNodeForSequenceNode(sequence)
+    if browser is None:
+        browser = slicer.mrmlScene.AddNewNodeByClass(
+            "vtkMRMLSequenceBrowserNode", sequence.GetName() + " browser"
+        )
+        browser.AddSynchronizedSequenceNode(sequence)
+        logic.UpdateProxyNodesFromSequences(browser)
+    slicer.util.setSliceViewerLayers(background=browser.GetProxyNode(sequence), fit=True)
+    return sequence
+
+
+def resources():
+    return Path(__file__).parent / "Resources"
+
+
+class SAMUSAWidget(ScriptedLoadableModuleWidget):
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        self.panels = []
+        self.disconnect = []
+
+    def setup(self):
+        super().setup()
+        from SAMUSALib.app.home.models_panel import ModelsPanel
+        from SAMUSALib.app.home.recovery_panel import RecoveryPanel
+        from SAMUSALib.app.home.setup_panel import SetupPanel
+        from SAMUSALib.app.home.training_panel import TrainingPanel
+        from SAMUSALib.app.home.worker_panel import WorkerPanel
+        from SAMUSALib.app.service import service
+
+        panel = slicer.util.loadUI(self.resourcePath("UI/SAMUSA.ui"))
+        self.layout.addWidget(panel)
+        self.ui = slicer.util.childWidgetVariables(panel)
+        self.ui.SAMUSA = panel
+        self.ui.iconLabel.setPixmap(qt.QPixmap(self.resourcePath("Icons/SAMUSA.png")))
+        self.service = service()
+        self.set_up = SetupPanel(self.ui, self.service)
+        self.worker = WorkerPanel(self.ui, self.service)
+        self.models = ModelsPanel(self.ui, self.service)
+        self.recovery = RecoveryPanel(self.ui, self.service)
+        self.training = TrainingPanel(self.ui, self.service, self.models)
+        self.panels = [self.set_up, self.worker, self.models, self.recovery, self.training]
+        self.ui.sampleButton.clicked.connect(lambda: self.on_sample())
+        self.ui.annotateButton.clicked.connect(lambda: self.on_annotate())
+        self.ui.timelineButton.clicked.connect(lambda: slicer.util.selectModule("SAMUSATemporal"))
+        self.disconnect = [
+            self.service.state_changed.connect(self.on_state),
+            self.set_up.changed.connect(self.show_status),
+        ]
+        self.set_up.refresh()
+        self.ui.setupButton.collapsed = self.set_up.is_complete
+        self.show_status()
+
+    def enter(self):
+        self.set_up.refresh()
+        self.models.refresh()
+        self.recovery.refresh()
+        self.worker.enter()
+        self.show_status()
+
+    def exit(self):
+        self.worker.exit()
+
+    def cleanup(self):
+        for disconnect in self.disconnect:
+            disconnect()
+        for panel in self.panels:
+            panel.close()
+        self.disconnect, self.panels = [], []
+
+    def on_state(self, state, text):
+        self.models.refresh()
+        self.show_status()
+
+    def show_status(self):
+        session, settings = self.service.session, self.service.settings
+        if settings.place == "slicer" and not self.set_up.is_complete and session.loaded is None:
+            text = _(
+                "<b>SAMUSA has to be set up once.</b> Open Set-up below. The spline through your "
+                "clicks already works without it."
+            )
+        elif session.loaded is not None:
+            text = f"<b>{session.loaded.model}</b> " + _("is ready on {place} ({device}).").format(
+                place=session.command.place, device=session.loaded.device
+            )
+        else:
+            text = f"<b>{settings.model}</b>: {session.state_text}"
+        self.ui.statusLabel.text = text
+
+    def on_sample(self):
+        with slicer.util.tryWithErrorDisplay(_("The sample could not be loaded."), waitCursor=True):
+            load_sample()
+
+    def on_annotate(self):
+        slicer.util.selectModule("SegmentEditor")
+        editor = slicer.modules.SegmentEditorWidget.editor
+        editor.setActiveEffectByName(EFFECT)
+
+
+class SAMUSALogic(ScriptedLoadableModuleLogic):
+    """What can be done without a panel."""
+
+    def load_sample(self):
+        return load_sample()
+
+
+class SAMUSATest(ScriptedLoadableModuleTest):
+    """Also run inside the application, by "Reload and Test"."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        self.setUp()
+        self.test_sample_loads()
+        self.setUp()
+        self.test_the_panel_tells_the_state()
+
+    def test_sample_loads(self):
+        sequence = SAMUSALogic().load_sample()
+        self.assertEqual(sequence.GetNumberOfDataNodes(), 24)
+        image = sequence.GetNthDataNode(0).GetImageData()
+        self.assertEqual(image.GetDimensions(), (256, 256, 1))
+
+    def test_the_panel_tells_the_state(self):
+        slicer.util.selectModule("SAMUSA")
+        widget = slicer.modules.SAMUSAWidget
+        self.assertIn("samusa-small", widget.ui.modelList.topLevelItem(0).text(0))
+        self.assertTrue(widget.ui.statusLabel.text)

@@ -1,0 +1,320 @@
+"""The effect SAMUSA in the Segment Editor: a real phantom cine is clicked with mouse and keys, with
+a real worker. Pictures go into the test's temporary folder."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+MODULE = Path(__file__).resolve().parents[2] / "SegmentEditorBoundaryPoints"
+FRAMES, SIZE, SPACING = 8, (120, 160), 0.25
+
+
+def phantom():
+    from SAMUSALib.phantom import random_spec, simulate
+
+    made = simulate(random_spec(np.random.default_rng(2), FRAMES, SIZE))
+    return made.frames, made.labels == 2
+
+
+def add_cine(frames):
+    """A sequence in a browser; returns (browser, volume that shows it)."""
+    import slicer
+
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Cine")
+    sequence.SetIndexName("time")
+    sequence.SetIndexUnit("s")
+    for t, frame in enumerate(frames):
+        item = slicer.vtkMRMLScalarVolumeNode()
+        item.SetName("Cine")
+        slicer.util.updateVolumeFromArray(item, frame[None])
+        item.SetSpacing(SPACING, SPACING, 1.0)
+        sequence.SetDataNodeAtValue(item, f"{t / 10:.1f}")
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Browser")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    return browser, browser.GetProxyNode(sequence)
+
+
+class Bench:
+    """The Segment Editor with the effect, a clip, and the hand that clicks it."""
+
+    def __init__(self, host, volume):
+        import slicer
+        from host import events
+
+        self.host, self.events, self.volume = host, events, volume
+        slicer.app.moduleManager()._load(MODULE / "SegmentEditorBoundaryPoints.py")
+        slicer.app.startupCompleted.emit()
+        self.editor = slicer.qMRMLSegmentEditorWidget()
+        self.editor.setMRMLScene(slicer.mrmlScene)
+        self.node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode", "Editor")
+        self.node.SetOverwriteMode(self.node.OverwriteNone)
+        self.editor.setMRMLSegmentEditorNode(self.node)
+        self.segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Masks")
+        self.segmentation.CreateDefaultDisplayNodes()
+        self.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        self.segment = self.segmentation.GetSegmentation().AddEmptySegment("lesion", "lesion")
+        self.editor.setSegmentationNode(self.segmentation)
+        self.editor.setSourceVolumeNode(volume)
+        self.editor.setCurrentSegmentID(self.segment)
+        slicer.util.setSliceViewerLayers(background=volume, fit=True)
+        self.red = slicer.app.layoutManager().sliceWidget("Red")
+        self.editor.setActiveEffectByName("SAMUSA")
+        self.effect = self.editor.activeEffect().self()
+        self.effect.service.session.set_model("spline")
+
+    def close(self):
+        self.editor.setActiveEffect(None)
+        self.editor.removeViewObservations()
+
+    @property
+    def space(self):
+        return next(iter(self.effect.service.workspaces))
+
+    @property
+    def clicks(self):
+        return self.effect._current_clicks()
+
+    def xy(self, pixel, frame=0):
+        """Display pixels of a frame pixel in the red view."""
+        return self.events.ras_to_xy(self.red, self.ras((*pixel, frame)))
+
+    def ras(self, ijk):
+        import vtk
+
+        matrix = vtk.vtkMatrix4x4()
+        self.volume.GetIJKToRASMatrix(matrix)
+        return matrix.MultiplyPoint((*ijk, 1.0))[:3]
+
+    def click(self, pixel, frame=0, **kwargs):
+        self.events.click(self.red, self.xy(pixel, frame), **kwargs)
+
+    def key(self, text):
+        self.events.keys(self.red.sliceView(), text)
+
+    def settle(self):
+        self.host.wait_until(
+            lambda: self.clicks is not None and not self.clicks.is_waiting, 90, "the model's mask"
+        )
+        self.host.process_events(0.02)
+
+    def mask(self, frame=0):
+        return self.space.masks.mask(self.segment, frame)
+
+    @property
+    def status(self):
+        return self.effect.status_label.text
+
+
+def border(truth, count=5):
+    """Points on the border of a mask, (count, 2) x and y."""
+    y, x = np.nonzero(truth)
+    centre = np.array([x.mean(), y.mean()])
+    points = []
+    for angle in np.linspace(0, 2 * np.pi, count, endpoint=False):
+        way = np.array([np.cos(angle), np.sin(angle)])
+        reach = 0.0
+        while truth[tuple(np.round(centre + reach * way)[::-1].astype(int))]:
+            reach += 0.25
+        points.append(centre + (reach - 0.5) * way)
+    return np.array(points)
+
+
+def dice(a, b):
+    return 2 * np.sum(a & b) / (a.sum() + b.sum())
+
+
+@pytest.fixture
+def effect_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAMUSA_HOME", str(tmp_path / "home"))
+    monkeypatch.syspath_prepend(str(MODULE.parent / "SAMUSA"))
+    yield
+    sys.modules.pop("SegmentEditorBoundaryPointsLib", None)
+
+
+@pytest.fixture
+def bench(running, effect_home):
+    frames, truth = phantom()
+    browser, volume = add_cine(frames)
+    made = Bench(running, volume)
+    made.browser, made.truth = browser, truth
+    made.start = int(np.argmax(truth.sum(axis=(1, 2))))
+    browser.SetSelectedItemNumber(made.start)
+    running.process_events()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def in_volume(running, effect_home):
+    """The same hand on a volume with three different spacings."""
+    import slicer
+
+    voxels = np.random.default_rng(1).integers(0, 255, (30, 40, 50)).astype(np.int16)
+    volume = slicer.util.addVolumeFromArray(voxels, name="Volume")
+    volume.SetSpacing(0.5, 0.7, 1.3)
+    volume.SetOrigin(-7, 11, 3)
+    made = Bench(running, volume)
+    yield made
+    made.close()
+
+
+def test_five_clicks_accept_undo_and_redo(bench, running, tmp_path):
+    frame = bench.start
+    points = border(bench.truth[frame])
+    for pixel in points:
+        bench.click(pixel)
+    clicks = bench.clicks
+    spread = np.abs(clicks.editor.steps[-1].boundary - points).max()
+    assert spread < 0.5 and not np.allclose(points, np.round(points))
+    assert clicks.mask.any(), "the curve is there before the worker is"
+    running.grab(bench.red, tmp_path / "preview.png", (500, 420))
+    bench.settle()
+    assert clicks.from_model and "spline on cpu" in bench.status
+    assert not bench.mask(frame).any()
+    running.grab(bench.red, tmp_path / "model.png", (500, 420))
+    bench.key("Return")
+    accepted = bench.mask(frame)
+    assert dice(accepted, bench.truth[frame]) > 0.85
+    running.grab(bench.editor, tmp_path / "panel.png", (420, 640))
+    running.grab(bench.red, tmp_path / "accepted.png", (500, 420))
+    bench.key("Ctrl+Z")
+    assert not bench.mask(frame).any()
+    bench.key("Ctrl+Y")
+    assert np.array_equal(bench.mask(frame), accepted)
+
+
+def test_steps_back_take_clicks_first(bench):
+    points = border(bench.truth[bench.start])
+    for pixel in points[:3]:
+        bench.click(pixel)
+    bench.key("Ctrl+Z")
+    assert len(bench.clicks.editor.clicks.points) == 2
+    bench.key("Ctrl+Y")
+    assert len(bench.clicks.editor.clicks.points) == 3
+    bench.key("Escape")
+    assert bench.clicks.editor.clicks.is_empty and bench.editor.activeEffect() is not None
+
+
+def test_modifiers_keys_drag_delete_and_box(bench):
+    points = border(bench.truth[bench.start], 4)
+    bench.click(points[0])
+    bench.click(points[1], modifiers=("Shift",))
+    bench.click(points[2], modifiers=("Control",))
+    bench.key("3")
+    bench.click(points[3])
+    clicks = bench.clicks
+    kinds = [point.kind for point in clicks.editor.clicks.points]
+    assert kinds == ["boundary", "include", "exclude", "exclude"]
+    start, end = bench.xy(points[0]), bench.xy(points[0] + 8)
+    bench.events.drag(bench.red, start, end)
+    assert np.allclose(clicks.editor.steps[-1].boundary, points[0] + 8, atol=0.5)
+    bench.events.move(bench.red, end)
+    bench.key("Delete")
+    assert len(clicks.editor.clicks.points) == 3
+    bench.key("4")
+    bench.events.drag(bench.red, bench.xy((40, 30)), bench.xy((90, 80)))
+    assert np.allclose(clicks.editor.clicks.box, (40, 30, 90, 80), atol=0.5)
+
+
+def test_keys_go_through_the_frames_and_clicks_wait_on_theirs(bench, running):
+    bench.browser.SetSelectedItemNumber(2)
+    running.process_events()
+    bench.click((60, 60))
+    bench.click((80, 60))
+    bench.key("D")
+    running.process_events()
+    assert bench.browser.GetSelectedItemNumber() == 3 and bench.clicks is None
+    bench.key("A")
+    running.process_events()
+    assert bench.browser.GetSelectedItemNumber() == 2
+    assert len(bench.clicks.editor.clicks.points) == 2
+
+
+def test_a_click_beside_the_image_is_told_in_words(bench, running):
+    bench.events.click(bench.red, (2, 2))
+    assert "outside the frame" in bench.status
+    bench.editor.setCurrentSegmentID("")
+    bench.click((60, 60))
+    assert "segment" in bench.status
+
+
+def test_keys_are_free_again_when_the_effect_is_left(bench):
+    import qt
+    import slicer
+
+    window = slicer.util.mainWindow()
+    other = qt.QShortcut(qt.QKeySequence("Ctrl+Z"), window)
+    bench.editor.setActiveEffect(None)
+    bench.editor.setActiveEffectByName("SAMUSA")
+    assert not other.enabled
+    bench.editor.setActiveEffect(None)
+    assert other.enabled and bench.effect.shortcuts == []
+    assert not bench.effect.drawings
+
+
+def test_the_scene_may_be_closed_with_clicks_on_it(bench, running):
+    import slicer
+
+    bench.click((60, 60))
+    bench.click((80, 70))
+    slicer.mrmlScene.Clear()
+    running.process_events(0.1)
+    assert len(bench.effect.service.workspaces) == 0
+
+
+@pytest.mark.parametrize("name, axis", [("Red", 2), ("Green", 1), ("Yellow", 0)])
+def test_clicks_in_any_view_land_on_the_slices_it_shows(in_volume, name, axis, running):
+    import slicer
+
+    view = slicer.app.layoutManager().sliceWidget(name)
+    in_volume.effect.current = view
+    places = [(14.3, 10.6, 8.2), (30.2, 15.1, 13.7), (19.4, 25.7, 20.1)]
+    for ijk in places:
+        ijk = np.array(ijk)
+        ijk[axis] = 12
+        ras = in_volume.ras(ijk)
+        view.mrmlSliceNode().JumpSliceByOffsetting(*ras)
+        in_volume.events.click(view, in_volume.events.ras_to_xy(view, ras))
+    clicks = in_volume.clicks
+    assert clicks.frame == 12 and clicks.workspace.source.axis == axis
+    kept = [other for other in range(3) if other != axis]
+    expected = np.array([np.array(ijk)[kept] for ijk in places])
+    assert np.allclose(clicks.editor.steps[-1].boundary, expected, atol=0.35)
+    in_volume.settle()
+    in_volume.effect.accept_button.click()
+    assert in_volume.space.masks.mask(in_volume.segment, 12).sum() > 10
+
+
+def test_an_oblique_view_is_turned_onto_the_slices_and_says_so(in_volume, running):
+    import vtk
+
+    node = in_volume.red.mrmlSliceNode()
+    turn = vtk.vtkTransform()
+    turn.SetMatrix(node.GetSliceToRAS())
+    turn.RotateX(20)
+    node.GetSliceToRAS().DeepCopy(turn.GetMatrix())
+    node.UpdateMatrices()
+    ras = in_volume.ras((22.0, 20.0, 14.0))
+    node.JumpSliceByOffsetting(*ras)
+    in_volume.events.click(in_volume.red, in_volume.events.ras_to_xy(in_volume.red, ras))
+    assert "turned by 20°" in in_volume.status
+    clicks = in_volume.clicks
+    assert clicks.frame == 14
+    assert np.allclose(clicks.editor.steps[-1].boundary, [[22, 20]], atol=0.5)
+
+
+def test_accepting_obeys_the_masking_of_the_segment_editor(in_volume, running):
+    in_volume.node.SetSourceVolumeIntensityMask(True)
+    in_volume.node.SetSourceVolumeIntensityMaskRange(100, 200)
+    in_volume.red.mrmlSliceNode().JumpSliceByOffsetting(*in_volume.ras((0, 0, 9)))
+    for ijk in ((12, 10, 9), (35, 12, 9), (30, 30, 9), (14, 28, 9)):
+        xy = in_volume.events.ras_to_xy(in_volume.red, in_volume.ras(ijk))
+        in_volume.events.click(in_volume.red, xy)
+    in_volume.settle()
+    in_volume.key("Return")
+    mask = in_volume.mask(9)
+    values = in_volume.space.source.values(9)
+    assert mask.sum() > 50 and values[mask].min() >= 100 and values[mask].max() <= 200

@@ -1,0 +1,179 @@
+"""What Slicer's modules share and needs neither Qt nor a scene: settings, signals, staleness,
+review, long work in pieces."""
+
+from collections import deque
+
+import numpy as np
+import pytest
+
+from SAMUSALib.annotation import FrameState
+from SAMUSALib.app.review import overlap, to_check
+from SAMUSALib.app.settings import SHORTCUTS, Settings
+from SAMUSALib.app.signals import Signal
+from SAMUSALib.app.staleness import Stale
+from SAMUSALib.app.steps import Stepper
+from SAMUSALib.errors import InvalidValue
+from SAMUSALib.masks import EncodedMask
+from SAMUSALib.prompts import Window
+from SAMUSALib.scene.state import FrameMark
+
+
+class Store(dict):
+    """As QSettings with an ini file: everything comes back as text."""
+
+    def value(self, key, default=None):
+        return self.get(key, default)
+
+    def setValue(self, key, value):
+        self[key] = str(value)
+
+    def remove(self, key):
+        for known in [each for each in self if each == key or each.startswith(f"{key}/")]:
+            del self[known]
+
+
+def test_settings_come_back_as_they_were_set_and_default_where_they_are_damaged():
+    store = Store()
+    settings = Settings(store)
+    assert (settings.model, settings.place, settings.cache_mb) == ("samusa-small", "slicer", 512)
+    settings.cache_mb, settings.place = 1024, "ssh"
+    assert (Settings(store).cache_mb, Settings(store).place) == (1024, "ssh")
+    store["SAMUSA/cache_mb"], store["SAMUSA/worker/place"] = "many", "moon"
+    assert (settings.cache_mb, settings.place) == (512, "slicer")
+    for name, value in (("place", "moon"), ("cache_mb", 1), ("cache_mb", True), ("device", "tpu")):
+        with pytest.raises(InvalidValue, match="is needed"):
+            setattr(settings, name, value)
+
+
+def test_ssh_options_are_words_as_in_a_shell():
+    settings = Settings(Store())
+    settings.ssh_options = "-p 2222 -i 'my key'"
+    assert settings.ssh_arguments == ["-p", "2222", "-i", "my key"]
+    settings.ssh_options = "-i 'my key"
+    with pytest.raises(InvalidValue, match="correct them"):
+        _ = settings.ssh_arguments
+
+
+def test_every_action_has_a_key_of_its_own_and_it_may_be_changed():
+    settings = Settings(Store())
+    keys = [settings.shortcut(name) for name in SHORTCUTS]
+    assert len(set(keys)) == len(keys)
+    settings.set_shortcut("accept", "Space")
+    with pytest.raises(InvalidValue, match="key of accept already"):
+        settings.set_shortcut("clear", "space")
+    settings.set_shortcut("box", "")
+    settings.set_shortcut("propagate", "")
+    settings.reset_shortcuts()
+    assert settings.shortcut("accept") == SHORTCUTS["accept"]
+
+
+def test_a_listener_that_raises_or_leaves_keeps_nobody_from_hearing(caplog):
+    signal, heard = Signal(), []
+
+    def fails(value):
+        raise RuntimeError("no")
+
+    def leaves(value):
+        disconnect_last()
+
+    signal.connect(fails)
+    signal.connect(leaves)
+    signal.connect(heard.append)
+    disconnect_last = signal.connect(lambda value: heard.append("never"))
+    signal.emit(3)
+    assert heard == [3] and "Traceback" in caplog.text
+    disconnect_last()
+
+
+def numbers(stale, windows=(), kept=()):
+    return sorted(stale.within(windows, kept))
+
+
+def test_a_change_makes_the_frames_up_to_its_neighbours_stale():
+    stale = Stale(20)
+    assert numbers(stale) == list(range(20))
+    stale.done(range(20))
+    stale.changed(8, [4, 12, 15], [])
+    assert numbers(stale) == list(range(5, 12))
+    assert numbers(stale, [Window(6, 9)], {8}) == [6, 7, 9]
+
+
+def test_a_change_ends_at_its_window_and_reaches_windows_that_borrow():
+    stale = Stale(20)
+    stale.done(range(20))
+    stale.changed(3, [6, 18], [Window(2, 8), Window(10, 12), Window(17, 19)])
+    assert numbers(stale) == [2, 3, 4, 5, 10, 11, 12]
+
+
+def test_a_wider_window_makes_what_it_adds_stale_and_the_first_one_everything():
+    stale = Stale(10)
+    stale.done(range(10))
+    stale.windows_changed([Window(2, 4)], [Window(2, 6)])
+    assert numbers(stale) == [5, 6]
+    stale.windows_changed([], [Window(0, 3)])
+    assert numbers(stale) == list(range(10))
+
+
+def square(x, y=5, size=10):
+    mask = np.zeros((40, 60), bool)
+    mask[y : y + size, x : x + size] = True
+    return EncodedMask.encode(mask)
+
+
+def test_overlap_is_that_of_the_masks():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        a, b = (rng.random((2, 20, 30)) < 0.2) & (rng.random((2, 1, 30)) < 0.5)
+        union = (a | b).sum()
+        expected = (a & b).sum() / union if union else 1.0
+        assert overlap(EncodedMask.encode(a), EncodedMask.encode(b)) == pytest.approx(expected)
+
+
+def test_unsure_frames_and_jumps_come_first_and_neighbours_are_named_once():
+    marks = {n: FrameMark(FrameState.PROPAGATED, 0.9) for n in range(30)}
+    marks[20] = FrameMark(FrameState.PROPAGATED, 0.2)
+    marks[21] = FrameMark(FrameState.PROPAGATED, 0.25)
+    marks[5] = FrameMark(FrameState.REVIEWED, 0.0)
+    masks = {n: square(10) for n in range(30)}
+    masks[12] = square(40)
+    chosen = to_check(marks, masks)
+    assert set(chosen[:2]) == {12, 20}
+    assert 21 not in chosen and 5 not in chosen and 13 not in chosen
+    assert to_check({}, {}) == []
+
+
+def test_long_work_leaves_turns_to_others_and_can_be_stopped(monkeypatch):
+    monkeypatch.setattr("SAMUSALib.app.steps.PIECE_SECONDS", 0.0)
+    calls, done = deque(), []
+
+    def work():
+        for n in range(5):
+            done.append(n)
+            yield n
+
+    ended = []
+    Stepper(work(), calls.append, lambda: ended.append(True))
+    turns = 0
+    while calls:
+        calls.popleft()()
+        turns += 1
+    assert done == list(range(5)) and ended == [True] and turns == 6
+    stopped = Stepper(work(), calls.append, lambda: ended.append("never"))
+    calls.popleft()()
+    stopped.cancel()
+    while calls:
+        calls.popleft()()
+    assert len(done) == 6 and ended == [True] and not stopped.running
+
+
+def test_an_error_of_ours_ends_long_work_with_its_sentence():
+    calls, errors = deque(), []
+
+    def work():
+        yield 1
+        raise InvalidValue("no")
+
+    Stepper(work(), calls.append, on_error=errors.append)
+    while calls:
+        calls.popleft()()
+    assert [str(error) for error in errors] == ["no"]
