@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from SAMUSALib.engine.cache import EmbeddingCache
-from SAMUSALib.engine.network import BOUNDARY, INCLUDE, Embedding, expected_iou
+from SAMUSALib.engine.network import BOUNDARY, EXCLUDE, INCLUDE, Embedding, expected_iou
 from SAMUSALib.engine.segmentation import FrameSegmenter, adapt_prompts
 from SAMUSALib.engine.smooth import smooth_contour
 from SAMUSALib.engine.spline import box_ellipse, contour_mask, spline_mask
@@ -119,10 +119,22 @@ def test_the_network_is_held_back_at_boundary_clicks_only():
         network.click_gate.copy_(torch.tensor([20.0, 0.0]))
     points = (torch.tensor([[[29.5, 29.5], [9.5, 49.5]]]), torch.tensor([[BOUNDARY, INCLUDE]]))
     grid = torch.zeros(1, 1, 16, 16)
-    near, known = network._clicks(points, grid)
-    assert known[0, 0, 7, 7] > 0.95 and near[0, 0, 7, 7] > 0.95
+    _, known = network._clicks(points, grid)
+    assert known[0, 0, 7, 7] > 0.95
     assert known[0, 0, 12, 2] < 0.3
-    assert not any(m.any() for m in network._clicks((points[0], points[1] * 0 + INCLUDE), grid))
+    assert not network._clicks((points[0], points[1] * 0 + INCLUDE), grid)[1].any()
+
+
+def test_the_border_head_sees_where_clicks_of_each_kind_are():
+    network = tiny_model().network
+    at = torch.tensor([[[29.5, 29.5], [9.5, 49.5], [49.5, 9.5]]])
+    points = (at, torch.tensor([[BOUNDARY, INCLUDE, EXCLUDE]]))
+    near, _ = network._clicks(points, torch.zeros(1, 1, 16, 16))
+    for own, (column, row) in enumerate([(7, 7), (2, 12), (12, 2)]):
+        for kind, nearness in enumerate(near):
+            assert (nearness[0, 0, row, column] > 0.95) == (kind == own)
+    for nearness in network._clicks(None, torch.zeros(1, 1, 16, 16))[0]:
+        assert not nearness.any()
 
 
 def test_inside_a_window_the_presence_head_is_not_asked(frame):

@@ -39,7 +39,8 @@ PRIOR_HEIGHT = 6.0
 PRIOR_REACH = 16.0
 NEAR_OUTLINE = 1.5  # prior logits, 4 network pixels: what counts as at the outline
 MANY_CLICKS = 10  # boundary clicks beyond this make no difference to the border head
-CLICK_REACH = 10.0  # network pixels around a boundary click in which the prior can be trusted
+FAR = 1e9  # network pixels, squared: no click at all
+CLICK_REACH = 10.0  # network pixels around a click in which it counts
 
 
 def shape_prior(distance: Tensor) -> Tensor:
@@ -93,8 +94,9 @@ class BorderHead(nn.Module):
 
     SAM2's decoder answers at a quarter, from tokens; drawing a border through clicks along an
     edge in the image is local work, which convolutions learn from few images. It sees the image,
-    the prior, what the smooth curve would change about it, the nearness of boundary clicks, how
-    many there are and the decoder's logits, and at its bottom SAM2's own features.
+    the prior, what the smooth curve would change about it, the nearness of clicks on the boundary,
+    inside and outside, how many there are on the boundary and the decoder's logits, and at its
+    bottom SAM2's own features.
 
     It gives four maps, see `SamusaNetwork._finish_border`: a change of its own, the share of the
     smooth curve's change that is taken, how much the network's change counts and how sharp the
@@ -102,7 +104,7 @@ class BorderHead(nn.Module):
     only sharpen an outline by changes that also moved it. All start at no effect.
     """
 
-    INPUTS, OUTPUTS, SIGNS = 6, 4, 3
+    INPUTS, OUTPUTS, SIGNS = 8, 4, 3
     CHANNELS = (8, 24, 48, 96)
 
     def __init__(self, hidden_dim: int):
@@ -126,7 +128,7 @@ class BorderHead(nn.Module):
             nn.init.zeros_(last.bias)
 
     def forward(self, maps: Tensor, features: Tensor) -> Tensor:
-        """maps (B, 6, S/2, S/2), features (B, C, S/16, S/16) -> (B, 4, S/2, S/2)."""
+        """maps (B, 8, S/2, S/2), features (B, C, S/16, S/16) -> (B, 4, S/2, S/2)."""
         kept = []
         for index, block in enumerate(self.down):
             maps = block(maps if index == 0 else F.max_pool2d(maps, 2))
@@ -376,10 +378,11 @@ class SamusaNetwork(SAM2Base):
         maps = [
             embedding.image,
             believed / scale,
-            near,
+            near[0],
             (low / scale).clamp(-2, 2),
             smoother / scale,
             count.expand_as(low),
+            *near[1:],
         ]
         drawn = self.border_head(torch.cat(maps, dim=1), features)
         if prior is None:
@@ -390,23 +393,34 @@ class SamusaNetwork(SAM2Base):
         low = 2 * counts.sigmoid() * (1 - known) * low
         return low + sharp.clamp(-2, 2).exp() * (believed + share * smoother) - believed
 
-    def _clicks(self, points: tuple[Tensor, Tensor] | None, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Two maps (B, 1, size, size) in 0..1: nearness of boundary clicks, and how far the
-        change is held back there, because the outline is known."""
+    def _clicks(
+        self, points: tuple[Tensor, Tensor] | None, like: Tensor
+    ) -> tuple[list[Tensor], Tensor]:
+        """Maps (B, 1, size, size) in 0..1: nearness of clicks on the boundary, inside and outside;
+        and how far the change is held back at boundary clicks, because the outline is known."""
+        squared = [
+            self._squared_distance(points, label, like) for label in (BOUNDARY, INCLUDE, EXCLUDE)
+        ]
+        near = [torch.exp(-each / (2 * CLICK_REACH**2)) for each in squared]
+        strength, reach = self.click_gate.sigmoid()[0], CLICK_REACH * self.click_gate.exp()[1]
+        return near, strength * torch.exp(-squared[0] / (2 * reach.square()))
+
+    def _squared_distance(
+        self, points: tuple[Tensor, Tensor] | None, label: int, like: Tensor
+    ) -> Tensor:
+        """(B, 1, size, size) network pixels, squared, to the nearest click of a label; FAR where
+        there is none."""
         size = like.shape[-1]
-        if points is None or not (points[1] == BOUNDARY).any():
-            return torch.zeros_like(like), torch.zeros_like(like)
+        if points is None or not (points[1] == label).any():
+            return torch.full_like(like, FAR)
         coords, labels = points
         step = self.image_size / size
         centres = (torch.arange(size, device=coords.device) + 0.5) * step - 0.5
         dx = centres.view(1, 1, 1, size) - coords[:, :, 0, None, None]
         dy = centres.view(1, 1, size, 1) - coords[:, :, 1, None, None]
         squared = dx.square() + dy.square()
-        squared = squared.masked_fill((labels != BOUNDARY)[..., None, None], torch.inf)
-        nearest = squared.amin(dim=1, keepdim=True)
-        strength, reach = self.click_gate.sigmoid()[0], CLICK_REACH * self.click_gate.exp()[1]
-        near = torch.exp(-nearest / (2 * CLICK_REACH**2))
-        return near, strength * torch.exp(-nearest / (2 * reach.square()))
+        squared = squared.masked_fill((labels != label)[..., None, None], FAR)
+        return squared.amin(dim=1, keepdim=True)
 
     def with_memory(
         self,
