@@ -509,7 +509,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 class SAMUSATemporalTest(ScriptedLoadableModuleTest):
     """Runs in the application and, with the same code, in the host of Testing/gui."""
 
-    PATIENCE = 20.0  # s; a worker's first start reads much from disk
+    PATIENCE = 120.0  # s; a worker's first start reads much from disk
 
     def setUp(self):
         slicer.mrmlScene.Clear()
@@ -532,7 +532,7 @@ class SAMUSATemporalTest(ScriptedLoadableModuleTest):
             volume, truth = self.add_phantom()
             ui.volumeSelector.setCurrentNode(volume)
             ui.openButton.click()
-            self.wait(lambda: temporal.is_ready, "the clip")
+            self.wait(lambda: temporal.is_ready and ui.timeSection.enabled, "the clip")
             workspace, segment = temporal.workspace, temporal.segment_id
             afterwards.callback(workspace.close, saved=True)
             visible = [t for t in range(len(truth)) if truth[t].any()]

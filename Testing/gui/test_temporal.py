@@ -39,7 +39,8 @@ def opened(panel, case, running):
     middle = int(np.argmax(truth.sum(axis=(1, 2))))
     draw(panel, truth, [middle])
     panel.temporal.show_frame(middle)
-    running.process_events(0.1)
+    case.wait(lambda: panel.ui.frameSlider.value == middle, "the panel")
+    assert panel.ui.timeSection.enabled
     return panel, truth
 
 
@@ -95,8 +96,9 @@ def test_clicked_propagated_and_approved(opened, case, running, tmp_path):
     ui.startHereButton.click()
     panel.temporal.show_frame(int(visible[-1]))
     ui.endHereButton.click()
+    (window,) = panel.temporal.workspace.windows(panel.temporal.segment_id)
+    assert (window.start, window.end) == (visible[0], visible[-1])
     run(panel, ui.bothButton, case)
-    running.process_events(0.2)
     assert np.flatnonzero(masks(panel).any(axis=(1, 2))).tolist() == visible.tolist()
     assert ui.statusLabel.text.startswith(f"Propagated: {len(visible) - 1} frames")
     assert ui.toComputeLabel.text == ""
@@ -106,8 +108,7 @@ def test_clicked_propagated_and_approved(opened, case, running, tmp_path):
     running.process_events(0.1)
     assert panel.timeline.shown.states[frame].value == "reviewed"
     assert ui.approveButton.text == "Unlock" and ui.undoButton.text == "Undo: approve"
-    case.wait(lambda: ui.readoutLabel.text, "the measurements")
-    assert "Fractional area change" in ui.readoutLabel.text
+    case.wait(lambda: "Fractional area change" in ui.readoutLabel.text, "the measurements")
     running.grab(panel.parent, tmp_path / "propagated.png", PANEL)
 
 
@@ -175,13 +176,13 @@ def test_a_correction_computes_only_what_follows_from_it(opened, case, running):
     drawn = [first, first + 1, first + 2, first + 3]
     assert np.flatnonzero(masks(panel).any(axis=(1, 2))).tolist() == drawn
     temporal.show_frame(first + 3)
-    ui.nextPromptButton.click()
+    run(panel, ui.nextPromptButton, case)
     assert "click the border there first" in ui.statusLabel.text
     run(panel, ui.bothButton, case)
     before = masks(panel)
     draw(panel, np.roll(truth, 4, axis=2), [first + 3])
-    running.process_events(0.1)
-    assert ui.toComputeLabel.text == f"{12 - first - 2} frames to compute"
+    wanted = f"{12 - first - 2} frames to compute"
+    case.wait(lambda: ui.toComputeLabel.text == wanted, wanted)
     run(panel, ui.bothButton, case)
     after = masks(panel)
     assert np.array_equal(after[: first + 1], before[: first + 1])
@@ -310,24 +311,34 @@ def test_what_is_deleted_while_masks_come_ends_it_without_an_exception(opened, c
     running.process_events(0.3)
 
 
-def test_a_killed_worker_is_said_and_one_click_goes_on(panel, case, running, tmp_path):
-    frames, ui, temporal = 200, panel.ui, panel.temporal
-    volume = case.add_cine(np.random.default_rng(0).integers(0, 255, (frames, 64, 64), np.uint8))
+def test_a_killed_worker_is_said_and_one_click_goes_on(panel, case, running, tmp_path, monkeypatch):
+    frames, size, ui, temporal = 150, (480, 640), panel.ui, panel.temporal
+    volume = case.add_cine(np.zeros((frames, *size), np.uint8))
     ui.volumeSelector.setCurrentNode(volume)
     ui.openButton.click()
     case.wait(lambda: temporal.is_ready, "the clip")
-    truth = np.zeros((frames, 64, 64), bool)
-    truth[:, 20:40, 20:40] = True
+    truth = np.zeros((1, *size), bool)
+    truth[0, 100:300, 200:400] = True
     draw(panel, truth, [0])
     worker = panel.logic.service.session._client._transport
+    annotated = temporal.workspace.annotated
+    ask = annotated.propagate
+
     killed = []
 
-    def kill(progress):
+    def kill(_event):
         if not killed:
             killed.append(worker.process)
             os.kill(worker.process, signal.SIGKILL)
 
-    temporal.progress.connect(kill)
+    def ask_and_kill(*arguments):
+        """The worker dies as soon as its first frame is here: it is far from its end then."""
+        pending = ask(*arguments)
+        pending.on_frame(kill)
+        return pending
+
+    monkeypatch.setattr(annotated, "propagate", ask_and_kill)
+    case.wait(lambda: panel.logic.service.session.state.value == "ready", "the worker")
     run(panel, ui.forwardButton, case)
     finished = masks(panel)
     some = int(finished.any(axis=(1, 2)).sum())

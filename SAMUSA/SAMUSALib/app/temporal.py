@@ -353,11 +353,14 @@ class Temporal:
     # Measurements and export --------------------------------------------------------------------
 
     def measure(self) -> None:
-        """Measure the segment in hand anew, bit by bit; `measured` follows. Not while masks come:
-        at the end of a propagation it is done anyway."""
+        """Measure the segment in hand anew, bit by bit; `measured` follows, now (nothing is known
+        any more) and at the end. While masks come it is left to the end of the propagation."""
         if self._measuring is not None:
             self._measuring.cancel()
             self._measuring = None
+        if self.measurements is not None:
+            self.measurements = None
+            self.measured.emit()
         if self.is_ready and not self.is_propagating:
             self._measuring = Stepper(self._measure(), self._soon, on_error=self._measuring_failed)
 
