@@ -58,8 +58,8 @@ bench-training: setup
 	@$(BIN)/python Testing/benchmarks/training.py --out "$(OUT)"
 
 lint: $(VENV)/tests.done
-	@$(BIN)/ruff check SAMUSA Testing
-	@$(BIN)/ruff format --check SAMUSA Testing
+	@$(BIN)/ruff check SAMUSA SAMUSATemporal SegmentEditorBoundaryPoints Testing
+	@$(BIN)/ruff format --check SAMUSA SAMUSATemporal SegmentEditorBoundaryPoints Testing
 	@$(BIN)/lint-imports
 
 test: lint
