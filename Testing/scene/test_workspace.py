@@ -397,6 +397,22 @@ def test_a_segment_deleted_or_renamed_during_a_run_stops_nothing(desk, working, 
     assert "one" not in {s.name for s in space.annotated.work.segments.values()}
 
 
+def test_a_segment_deleted_while_its_masks_wait_to_be_written_does_not_come_back(
+    desk, working, spaces
+):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    click(desk, space, segment, 5)
+    desk.turn()
+    space.propagate()
+    run = space._propagation
+    desk.wait(lambda: run._arrived, "frames")
+    space.masks.shown_node.GetSegmentation().RemoveSegment(segment)
+    run._write()  # before the other frames have heard of it
+    desk.wait(lambda: heard["propagated"] and not space._aligning)
+    assert space.segment_ids() == [] and space.state.segments == []
+
+
 def test_a_segment_added_on_one_frame_is_on_all_and_browsing_removes_none(desk, working, spaces):
     space, _ = open_cine(desk, working, spaces)
     segment = space.masks.shown_node.GetSegmentation().AddEmptySegment("new", "new")

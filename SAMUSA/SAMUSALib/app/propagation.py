@@ -198,7 +198,7 @@ class Propagation:
 
     def _write_segment(self, segment: str, events: list[FramePropagated]) -> None:
         workspace = self._workspace
-        if not workspace.masks.has_segment(segment):
+        if not workspace.has_segment(segment):
             workspace.masks.stored_node  # noqa: B018 - raises where it was deleted with all others
             return  # the others go on
         locked = workspace.state.locked(segment)

@@ -592,6 +592,10 @@ class Workspace:
     def segment_ids(self) -> list[str]:
         return [info.id for info in self.masks.segments()]
 
+    def has_segment(self, segment_id: str) -> bool:
+        """Also False for one that was deleted on the shown frame and is about to be on all."""
+        return segment_id not in self._removed and self.masks.has_segment(segment_id)
+
     def _observe(self) -> None:
         import slicer
         import vtk
