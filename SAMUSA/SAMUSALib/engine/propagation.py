@@ -257,9 +257,10 @@ class _SegmentTracker:
     def runs(
         self, prompted: Sequence[int], stretches: Sequence[Stretch]
     ) -> Iterator[Iterator[FrameMask]]:
-        """Prompted frames, then the stretches; none waits for another."""
+        """Prompted frames, then the stretches; none waits for another. The longest first, so that
+        side by side they end together: else one thread goes on alone."""
         yield self._prompted(prompted)
-        for stretch in stretches:
+        for stretch in sorted(stretches, key=lambda stretch: -len(stretch.frames)):
             yield self._track(stretch)
 
     def _prompted(self, indices: Sequence[int]) -> Iterator[FrameMask]:
