@@ -327,7 +327,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(job, fake_engine, monkeypatc
         Path(path).write_bytes(b"half")
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(write_segmentation, "write_nrrd", fails)
+    monkeypatch.setattr(write_segmentation, "nrrd_steps", fails)
     assert job.run("--csv", job.folder / "t.csv") == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("samusa: ") and "out.seg.nrrd" in said
@@ -342,7 +342,7 @@ def test_an_old_output_survives_a_failed_run(job, fake_engine, monkeypatch):
     def fails(path, *args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(write_segmentation, "write_nrrd", fails)
+    monkeypatch.setattr(write_segmentation, "nrrd_steps", fails)
     assert job.run() == 2
     assert job.out.read_bytes() == b"yesterday's work"
 
