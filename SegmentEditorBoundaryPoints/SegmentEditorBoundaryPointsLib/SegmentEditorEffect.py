@@ -112,6 +112,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.status_label.objectName = "StatusLabel"
         self.status_label.wordWrap = True
         self.scriptedEffect.addOptionsWidget(self.status_label)
+        # an editor that is deleted does not deactivate its effect first
+        self.options_are_gone = False
+        self.status_label.connect("destroyed(QObject*)", self.forget_options)
         self.status_timer = qt.QTimer()
         self.status_timer.setInterval(STATUS_MS)
         self.status_timer.timeout.connect(self.show_status)
@@ -144,6 +147,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.sentence = ""
         self.updateGUIFromMRML()
         self.draw_soon()
+
+    def forget_options(self, *_):
+        self.options_are_gone = True
 
     def deactivate(self):
         if self.desk is None:
@@ -458,7 +464,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def _draw_all(self):
         self.drawing_is_due = False
-        if self.desk is None or slicer.mrmlScene.IsClosing():
+        if self.options_are_gone or self.desk is None or slicer.mrmlScene.IsClosing():
             return
         for view in self._views():
             self._tried(self._draw, view)
@@ -509,7 +515,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.show_status()
 
     def show_status(self):
-        if self.desk is None:
+        if self.options_are_gone or self.desk is None:
             return
         session, clicks = self.service.session, self._current_clicks()
         loaded = session.loaded

@@ -97,7 +97,7 @@ def test_a_slice_view_shows_the_volume(red, volume, running, tmp_path):
 def test_the_effect_is_offered_with_its_options_and_help(editor):
     import qt
 
-    assert editor.availableEffectNames() == ("Sample",)
+    assert "Sample" in editor.availableEffectNames()
     editor.findChild(qt.QToolButton, "Sample").click()
     effect = editor.activeEffect()
     assert effect.title == "Sample square" and effect.self().events == ["activate"]

@@ -544,12 +544,13 @@ def axis_labels(volume) -> list[str]:
 
 def in_a_sentence(outcome: Outcome) -> str:
     """How a propagation has ended."""
-    frames = f"{outcome.frames} frame{'s' if outcome.frames != 1 else ''}"
+    frames = "1 frame" if outcome.frames == 1 else f"{outcome.frames} frames"
+    finished = "1 frame was" if outcome.frames == 1 else f"{outcome.frames} frames were"
     if outcome.error:
-        kept = f"; {frames} were finished and are kept" if outcome.frames else ""
+        kept = f"; {finished} finished and are kept" if outcome.frames else ""
         return f"The propagation was interrupted: {outcome.error}{kept}. Press Resume to go on."
     if outcome.cancelled:
-        return f"Cancelled; {frames} were finished and are kept."
+        return f"Cancelled; {finished} finished and are kept."
     speed = f", {_speed(outcome.frames / outcome.seconds)}" if outcome.seconds else ""
     return f"Propagated: {frames}{speed}."
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import argparse
 import os
+import signal
 import sys
 import threading
 from dataclasses import replace
@@ -96,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
     from ..training.run import run_training
 
     if args.end_with_input:
+        # whoever started us may have been started deaf to Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         threading.Thread(target=_wait_for_input, daemon=True).start()
     bar = progress_bar(config.steps, "training", unit="step")
     main_process = os.environ.get("RANK", "0") == "0"
