@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import textwrap
 import time
 import weakref
 from pathlib import Path
@@ -19,6 +18,7 @@ QtCore = pytest.importorskip("PySide6.QtCore", reason="PySide6 is not installed"
 
 import pythonqt_process  # noqa: E402
 
+from processes import Recorder, gone, python  # noqa: E402
 from SAMUSALib.app.qprocess import QProcessTransport  # noqa: E402
 from SAMUSALib.prompts import FramePrompts, SegmentPrompts  # noqa: E402
 from SAMUSALib.worker import messages as m  # noqa: E402
@@ -31,27 +31,6 @@ FAKE = str(Path(__file__).resolve().parent.parent / "fake_worker.py")
 CLICK = FramePrompts(include=[[1, 2]])
 PATIENCE = 30.0  # s
 posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-
-
-class Recorder:
-    def __init__(self):
-        self.data = b""
-        self.log = ""
-        self.drains = 0
-        self.ends: list[str] = []
-
-    def received(self, data):
-        assert not self.ends
-        self.data += data
-
-    def logged(self, text):
-        self.log += text
-
-    def drained(self):
-        self.drains += 1
-
-    def ended(self, reason):
-        self.ends.append(reason)
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +57,6 @@ def run_until(condition) -> None:
         QtCore.QCoreApplication.processEvents()
 
 
-def python(code: str) -> WorkerCommand:
-    header = "import os, signal, subprocess, sys, time\n"
-    return WorkerCommand(sys.executable, ("-c", header + textwrap.dedent(code)), dict(os.environ))
-
-
 def fake(*behaviours: str) -> WorkerCommand:
     return dataclasses.replace(WorkerCommand.this_python(), arguments=(FAKE, *behaviours))
 
@@ -90,15 +64,6 @@ def fake(*behaviours: str) -> WorkerCommand:
 def answer_of(pending):
     run_until(lambda: pending.done)
     return pending.result()
-
-
-def gone(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    stat = Path(f"/proc/{process}/stat")
-    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
 
 def test_the_stand_in_has_no_name_that_slicer_lacks():

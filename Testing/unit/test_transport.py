@@ -10,33 +10,13 @@ import time
 
 import pytest
 
+from processes import Recorder, gone, is_there, python
 from SAMUSALib.worker import transport as transport_module
 from SAMUSALib.worker.command import WorkerCommand
 from SAMUSALib.worker.transport import LOW_WATER, SubprocessTransport, ending
 
 posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 PATIENCE = 30.0  # s; only a fault takes that long
-
-
-class Recorder:
-    def __init__(self):
-        self.data = b""
-        self.log = ""
-        self.drains = 0
-        self.ends: list[str] = []
-
-    def received(self, data):
-        assert not self.ends
-        self.data += data
-
-    def logged(self, text):
-        self.log += text
-
-    def drained(self):
-        self.drains += 1
-
-    def ended(self, reason):
-        self.ends.append(reason)
 
 
 @pytest.fixture
@@ -47,34 +27,11 @@ def transport():
     pump_until(made, lambda: made.process is None)
 
 
-def python(code: str) -> WorkerCommand:
-    header = "import os, signal, subprocess, sys, time\n"
-    return WorkerCommand(sys.executable, ("-c", header + textwrap.dedent(code)), dict(os.environ))
-
-
 def pump_until(transport, condition) -> None:
     until = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < until, "waited in vain"
         transport.pump(0.05)
-
-
-def is_there(process: int) -> bool:
-    """Whether a process runs or is a zombie that nobody has reaped."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def gone(process: int) -> bool:
-    """Ended; one that was reparented here may be a zombie if there is no init that reaps."""
-    stat = f"/proc/{process}/stat"
-    if os.path.exists(stat):
-        with open(stat) as file:
-            return file.read().rsplit(")", 1)[1].split()[0] == "Z"
-    return not is_there(process)
 
 
 def test_bytes_go_there_and_back_unchanged(transport):
