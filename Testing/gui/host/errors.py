@@ -13,6 +13,18 @@ def report(error: BaseException) -> None:
     sys.stderr.write(text)
 
 
+def call(owner, name: str, *arguments):
+    """A Python object's method if it has one; an exception is printed, as PythonQt does."""
+    method = getattr(owner, name, None)
+    if method is None:
+        return None
+    try:
+        return method(*arguments)
+    except Exception as error:
+        report(error)
+        return None
+
+
 def uncaught() -> list[str]:
     """The tracebacks so far that a user would have seen in the console."""
     return list(_uncaught)

@@ -50,14 +50,7 @@ class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
             self.setMRMLScene(slicer.mrmlScene)
 
     def _call(self, name: str, *arguments):
-        method = getattr(self._python, name, None)
-        if method is None:
-            return None
-        try:
-            return method(*arguments)
-        except Exception as error:
-            errors.report(error)
-            return None
+        return errors.call(self._python, name, *arguments)
 
     def self(self):
         return self._python

@@ -103,15 +103,7 @@ class qSlicerSegmentEditorScriptedEffect(QtCore.QObject):
         return self._python
 
     def _call(self, name: str, *arguments):
-        """The effect's Python method if it has one; an exception is printed, as PythonQt does."""
-        method = getattr(self._python, name, None)
-        if method is None:
-            return None
-        try:
-            return method(*arguments)
-        except Exception as error:
-            errors.report(error)
-            return None
+        return errors.call(self._python, name, *arguments)
 
     def _interaction(self, interactor, event: int, view) -> bool:
         result = self._call("processInteractionEvents", interactor, event, view)
