@@ -24,18 +24,22 @@ class FrameState(str, Enum):
     REVIEWED = "reviewed"
 
 
-@dataclass(frozen=True)
-class FrameAnnotation:
-    """Mask, state and confidence (predicted IoU, 0..1) of one segment on one frame."""
-
-    mask: EncodedMask
-    state: FrameState
-    confidence: float = 1.0
+class Checked:
+    """Of a dataclass with a state and a confidence: both are what they must be."""
 
     def __post_init__(self):
         object.__setattr__(self, "state", FrameState(self.state))
         if not 0.0 <= self.confidence <= 1.0:
             raise InvalidValue(f"confidence is {self.confidence!r}; a number from 0 to 1 is needed")
+
+
+@dataclass(frozen=True)
+class FrameAnnotation(Checked):
+    """Mask, state and confidence (predicted IoU, 0..1) of one segment on one frame."""
+
+    mask: EncodedMask
+    state: FrameState
+    confidence: float = 1.0
 
 
 @dataclass

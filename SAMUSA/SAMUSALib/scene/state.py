@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..annotation import FrameState
+from ..annotation import Checked, FrameState
 from ..errors import InvalidValue
 from ..masks import EncodedMask
 from ..prompt_form import known, need, numbers, placed, read_segment, segment_form
@@ -37,16 +37,11 @@ _SEGMENT = "segment "
 
 
 @dataclass(frozen=True)
-class FrameMark:
+class FrameMark(Checked):
     """State and confidence (predicted IoU, 0..1) of a segment on a frame. REVIEWED is locked."""
 
     state: FrameState
     confidence: float = 1.0
-
-    def __post_init__(self):
-        object.__setattr__(self, "state", FrameState(self.state))
-        if not 0.0 <= self.confidence <= 1.0:
-            raise InvalidValue(f"confidence is {self.confidence!r}; a number from 0 to 1 is needed")
 
 
 @dataclass
