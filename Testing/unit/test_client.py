@@ -312,11 +312,34 @@ def test_a_lost_worker_is_told_first_then_all_its_requests_fail(client, transpor
         each.on_done(lambda _: client.told.append("failed"))
     client.logged("loading\nIllegal instruction\n")
     client.ended("was ended by SIGILL")
-    sentence = "The worker was ended by SIGILL. It said last: Illegal instruction"
+    sentence = "The worker was ended by SIGILL. It said: Illegal instruction"
     assert client.told == [("lost", sentence), "failed", "failed", "failed"]
     for each in pending:
         with pytest.raises(WorkerLost, match="SIGILL"):
             each.result()
+
+
+@pytest.mark.parametrize(
+    "said, told",
+    [
+        (
+            "Traceback (most recent call last):\nMemoryError: 4 GiB\nbye\n",
+            "It said: MemoryError: 4 GiB",
+        ),
+        ("spline is loaded on cpu\n", "Its log, in the module SAMUSA under Worker, may tell why."),
+        (
+            "UserWarning: fallback failed\n",
+            "Its log, in the module SAMUSA under Worker, may tell why.",
+        ),
+        ("", ""),
+    ],
+    ids=["error", "chat", "warning", "nothing"],
+)
+def test_a_loss_quotes_only_a_line_that_tells_why(client, transport, said, told):
+    started(client, transport)
+    client.logged(said)
+    client.ended("was ended by SIGKILL")
+    assert client.told == [("lost", f"The worker was ended by SIGKILL. {told}".strip())]
 
 
 def test_without_a_worker_requests_fail_with_words_and_do_not_raise(client, transport):

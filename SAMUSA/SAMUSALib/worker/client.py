@@ -9,6 +9,7 @@ WorkerLost.
 
 from __future__ import annotations
 
+import re
 import time
 import traceback
 from collections import deque
@@ -40,6 +41,14 @@ _ANSWERS = {
     m.Propagate: m.Propagated,
     m.AskStatus: m.Status,
 }  # all others: Done
+LOG_HINT = "Its log, in the module SAMUSA under Worker, may tell why."
+# Lines of standard error that tell why a process ended; libraries also chat there.
+_COMPLAINT = re.compile(
+    r"error|exception|fault|fatal|abort|illegal|killed|terminat|out of memory|bad_alloc|cannot|"
+    r"could not|fail|denied|refused|not found|no such|no module|no space|assert",
+    re.IGNORECASE,
+)
+_CHAT = re.compile(r"warning|\b(info|debug)\b|^traceback|no errors?\b|\b0 errors?\b", re.IGNORECASE)
 _ASKED_TO = ""  # the verdict on a worker that is to end, by `stop` or because it does not fit
 
 
@@ -528,9 +537,9 @@ class Client:
         if verdict:
             return WorkerLost(f"{subject} {verdict}.")
         advice = command.advice(f"{reason}\n{self._said}")
-        lines = self._said.strip().splitlines()
-        if not advice and lines:
-            advice = f"It said last: {lines[-1][:200]}"
+        if not advice and self._said.strip():
+            complaint = _last_complaint(self._said)
+            advice = f"It said: {complaint}" if complaint else LOG_HINT
         return WorkerLost(f"{subject} {reason}. {advice}".strip())
 
     def _tell(self, text: str) -> None:
@@ -564,6 +573,14 @@ class Client:
             self._note(traceback.format_exc())
             if self.on_notice is not None and callback is not self.on_notice:
                 self._tell(f"A fault in SAMUSA ({type(error).__name__}: {error}); see the log.")
+
+
+def _last_complaint(said: str) -> str:
+    """The last line that tells why a process ended, in at most 200 characters; empty: none does."""
+    for line in reversed(said.splitlines()):
+        if _COMPLAINT.search(line) and not _CHAT.search(line):
+            return line.strip()[:200]
+    return ""
 
 
 def _cancelled() -> RequestFailed:
