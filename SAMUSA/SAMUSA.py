@@ -14,6 +14,10 @@ from slicer.ScriptedLoadableModule import (
 )
 
 SAMPLE_NAME = "SAMUSA phantom"
+SAMPLE_SHA256 = "f9953cfcdc84443416cfe56c1963a2e57ebb49b6513238b35f8a29a0ba2aa70a"
+# Slicer's own sample of a prostate in MR and ultrasound, the ultrasound of it.
+PROSTATE_NAME = "Prostate ultrasound"
+PROSTATE_SHA256 = "34decf58b1e6794069acbe947b460252262fe95b6858c5e320aeab03bc82ebb2"
 EFFECT = "SAMUSA"
 
 
@@ -32,13 +36,15 @@ class SAMUSA(ScriptedLoadableModule):
         )
         parent.acknowledgementText = _(
             "After Podvin et al., SAMUSA: Segment Anything Model 2 for UltraSound Annotation. "
-            "SAM 2 is by Meta, Apache-2.0."
+            "SAM 2 is by Meta, Apache-2.0. Sample Data: the phantom is simulated by SAMUSA, "
+            "Apache-2.0; the prostate is case 10 of Fedorov et al., doi:10.5281/zenodo.16396, "
+            "where its licence is stated."
         )
         slicer.app.connect("startupCompleted()", register_sample_data)
 
 
 def register_sample_data():
-    """The clip of the tutorial, in the module Sample Data."""
+    """The clips to try SAMUSA on, in the module Sample Data."""
     import SampleData
 
     logic = SampleData.SampleDataLogic
@@ -48,14 +54,29 @@ def register_sample_data():
         category="SAMUSA",
         sampleName=SAMPLE_NAME,
         thumbnailFileName=str(resources() / "Icons" / "phantom.png"),
-        customDownloader=load_sample,
+        uris=sample_file().as_uri(),
+        fileNames=sample_file().name,
+        nodeNames=SAMPLE_NAME,
+        checksums=f"SHA256:{SAMPLE_SHA256}",
+        loadFileTypes="SequenceFile",
+    )
+    logic.registerCustomSampleDataSource(
+        category="SAMUSA",
+        sampleName=PROSTATE_NAME,
+        uris=f"{slicer.util.TESTING_DATA_URL}SHA256/{PROSTATE_SHA256}",
+        fileNames="case10_US_resampled.nrrd",
+        nodeNames="USProstate",
+        checksums=f"SHA256:{PROSTATE_SHA256}",
+        loadFileTypes="VolumeFile",
     )
 
 
-def load_sample(source=None):
-    """Load the simulated cine that comes with SAMUSA and show it; returns its sequence node."""
-    sequence = slicer.util.loadSequence(str(resources() / "SampleData" / "phantom.seq.nrrd"))
-    sequence.SetName(slicer.mrmlScene.GenerateUniqueName(SAMPLE_NAME))
+def load_sample():
+    """Load the simulated cine that comes with SAMUSA and show it; returns its sequence node.
+    Raises RuntimeError where its file cannot be read."""
+    sequence = slicer.util.loadSequence(str(sample_file()), {"name": SAMPLE_NAME})
+    # It is saved with the scene, not over the file that it came from.
+    slicer.mrmlScene.RemoveNode(sequence.GetStorageNode())
     logic = slicer.modules.sequences.logic()
     browser = logic.GetFirstBrowserNodeForSequenceNode(sequence)
     if browser is None:
@@ -66,6 +87,10 @@ def load_sample(source=None):
         logic.UpdateProxyNodesFromSequences(browser)
     slicer.util.setSliceViewerLayers(background=browser.GetProxyNode(sequence), fit=True)
     return sequence
+
+
+def sample_file():
+    return resources() / "SampleData" / "phantom.seq.nrrd"
 
 
 def resources():
@@ -149,8 +174,13 @@ class SAMUSAWidget(ScriptedLoadableModuleWidget):
         self.ui.statusLabel.text = text
 
     def on_sample(self):
-        with slicer.util.tryWithErrorDisplay(_("The sample could not be loaded."), waitCursor=True):
+        try:
             load_sample()
+        except RuntimeError as error:
+            slicer.util.errorDisplay(
+                _("The sample clip cannot be read; install the extension SAMUSA again."),
+                detailedText=str(error),
+            )
 
     def on_annotate(self):
         slicer.util.selectModule("SegmentEditor")

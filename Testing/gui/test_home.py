@@ -121,8 +121,16 @@ def test_the_sample_clip_is_loaded_and_shown(widget):
     widget.ui.sampleButton.click()
     (sequence,) = slicer.util.getNodesByClass("vtkMRMLSequenceNode")
     assert sequence.GetNumberOfDataNodes() == 24 and sequence.GetName() == "SAMUSA phantom"
+    assert sequence.GetStorageNode() is None  # nothing is saved over the extension's own file
     shown = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetBackgroundLayer()
     assert shown.GetVolumeNode().GetImageData().GetDimensions() == (256, 256, 1)
+
+
+def test_a_sample_that_cannot_be_read_is_told_with_what_to_do(widget, running, monkeypatch):
+    module = sys.modules["SAMUSA"]
+    monkeypatch.setattr(module, "sample_file", lambda: Path("gone.seq.nrrd"))
+    running.dialogs.answer("OK", "install the extension SAMUSA again")
+    widget.ui.sampleButton.click()
 
 
 def test_the_sample_clip_is_that_of_the_tutorial():
@@ -137,20 +145,27 @@ def test_the_sample_clip_is_that_of_the_tutorial():
     assert (difference > 1).mean() < 1e-3  # rounding differs between processors
 
 
-def test_sample_data_offers_the_clip(widget, monkeypatch):
+def test_sample_data_offers_the_clips(widget):
+    import SampleData
     import slicer
 
-    registered = {}
-    logic = types.SimpleNamespace(
-        registerCustomSampleDataSource=lambda **values: registered.update(values)
-    )
-    module = types.ModuleType("SampleData")
-    module.SampleDataLogic = logic
-    monkeypatch.setitem(sys.modules, "SampleData", module)
     slicer.app.startupCompleted.emit()
-    assert registered["category"] == "SAMUSA" and Path(registered["thumbnailFileName"]).is_file()
-    registered["customDownloader"](None)
-    assert len(slicer.util.getNodesByClass("vtkMRMLSequenceNode")) == 1
+    slicer.app.startupCompleted.emit()  # a module that is loaded again registers again
+    phantom, prostate = slicer.modules.sampleDataSources["SAMUSA"]
+    assert Path(phantom.thumbnailFileName).is_file()
+    sequence = SampleData.SampleDataLogic().downloadSample(phantom.sampleName)
+    assert sequence.GetName() == "SAMUSA phantom" and sequence.GetNumberOfDataNodes() == 24
+    assert prostate.uris[0].endswith(prostate.checksums[0].replace(":", "/"))
+
+
+def test_the_older_sample_data_knows_no_titles(widget, monkeypatch):
+    """Slicer 5.10."""
+    import SampleData
+    import slicer
+
+    monkeypatch.delattr(SampleData.SampleDataLogic, "registerCustomSampleDataCategory")
+    slicer.app.startupCompleted.emit()
+    assert len(slicer.modules.sampleDataSources["SAMUSA"]) == 2
 
 
 def test_the_panel_can_be_reloaded_and_left(widget):

@@ -46,7 +46,7 @@ def missing() -> str | None:
 class _Session:
     """What start() put into sys.modules and into the module slicer, to be taken out again."""
 
-    def __init__(self):
+    def __init__(self, main_window: bool):
         import slicer
 
         from . import application, qt_module
@@ -60,17 +60,18 @@ class _Session:
         self.excepthook, sys.excepthook = sys.excepthook, errors.excepthook
         self.unraisable, sys.unraisablehook = sys.unraisablehook, errors.unraisable
         try:
-            self._fill(application, qt_module)
+            self._fill(application, qt_module, main_window)
         except BaseException:
             application.remove_folder(self.folder)
             raise
 
-    def _fill(self, application, qt_module) -> None:
+    def _fill(self, application, qt_module, main_window: bool) -> None:
         from . import (
             ctk_widgets,
             i18n,
             mrml_widgets,
             parameter_nodes,
+            sample_data,
             scripted_module,
             segment_editor,
             slice_views,
@@ -115,8 +116,9 @@ class _Session:
         slicer.selfTests = {}
         slicer.app = _application()
         slicer.modules = sys.modules["slicer.modules"] = application.built_in_modules(scene, logic)
+        sys.modules["SampleData"] = sample_data.build()
         slicer.__getattr__ = lambda name: _refuse(name)
-        slicer.app._open(scene, logic, self.folder)
+        slicer.app._open(scene, logic, self.folder, main_window)
 
     def end(self) -> None:
         from . import application
@@ -125,7 +127,8 @@ class _Session:
         self.remote.RemoveDataIOFromScene()
         sys.excepthook, sys.unraisablehook = self.excepthook, self.unraisable
         for name in set(sys.modules) - set(self.modules_before):
-            if name in ("qt", "ctk", "SegmentEditorEffects") or name.startswith("slicer."):
+            ours = ("qt", "ctk", "SegmentEditorEffects", "SampleData")
+            if name in ours or name.startswith("slicer."):
                 del sys.modules[name]
         sys.modules.pop("qSlicerSegmentationsEditorEffectsPythonQt", None)
         sys.path[:] = self.path_before
@@ -192,15 +195,16 @@ def _refuse(name: str):
     raise AttributeError(table.refusal("slicer", name))
 
 
-def start() -> None:
-    """Make `import qt, ctk, slicer` give the application; one at a time."""
+def start(main_window: bool = True) -> None:
+    """Make `import qt, ctk, slicer` give the application; one at a time. main_window: False is
+    the application's --no-main-window: no views either."""
     global _session
     reason = missing()
     if reason is not None:
         raise RuntimeError(reason)
     if _session is not None:
         raise RuntimeError("the host is already running")
-    _session = _Session()
+    _session = _Session(main_window)
 
 
 def stop() -> None:
@@ -213,9 +217,9 @@ def stop() -> None:
 
 
 @contextmanager
-def running():
+def running(main_window: bool = True):
     """The host for the time of a with block."""
-    start()
+    start(main_window)
     try:
         yield
     finally:
@@ -223,13 +227,15 @@ def running():
 
 
 def load_module(path):
-    """Load a scripted module's file and show its panel; returns its Python widget."""
+    """Load a scripted module's file and show its panel; returns its Python widget, None for a
+    module without one."""
     import slicer
 
     module = slicer.app.moduleManager()._load(Path(path).resolve())
     if not module.widgetRepresentationCreationEnabled:
         return None
-    slicer.util.selectModule(module.name)
+    if slicer.util.mainWindow() is not None:
+        slicer.util.selectModule(module.name)
     return module.widgetRepresentation().self()
 
 

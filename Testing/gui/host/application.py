@@ -88,7 +88,7 @@ class qSlicerApplication(QtWidgets.QApplication):
 
     # a session: from host.start() to host.stop()
 
-    def _open(self, scene, logic, folder: Path) -> None:
+    def _open(self, scene, logic, folder: Path, main_window: bool) -> None:
         self._scene, self._logic, self._folder = scene, logic, folder
         self._testing = False
         ini = QtCore.QSettings.IniFormat
@@ -96,18 +96,20 @@ class qSlicerApplication(QtWidgets.QApplication):
         QtCore.QSettings.setPath(ini, QtCore.QSettings.UserScope, str(folder))
         self._modules = qSlicerModuleManager(self)
         self._files = qSlicerCoreIOManager(self)
-        self._layout = qSlicerLayoutManager(logic, scene)
-        self._window = qSlicerMainWindow(self._layout)
-        self._window.show()
+        if main_window:
+            self._layout = qSlicerLayoutManager(logic, scene)
+            self._window = qSlicerMainWindow(self._layout)
+            self._window.show()
 
     def _close(self) -> None:
         self.aboutToQuit.emit()
         self._modules._unload_all()
         self._scene.Clear(False)  # with the singletons, slice logics would follow dead nodes
         end_observations()
-        self._layout._close()
-        self._window._show_panel(None)
-        self._window.delete()
+        if self._window is not None:
+            self._layout._close()
+            self._window._show_panel(None)
+            self._window.delete()
         for part in (self._modules, self._files):
             part.delete()
         self._scene = self._layout = self._window = None
@@ -174,10 +176,12 @@ class qSlicerApplication(QtWidgets.QApplication):
         return self.documentationBaseUrl + name
 
     def pauseRender(self) -> None:
-        self._layout.pauseRender()
+        if self._layout is not None:
+            self._layout.pauseRender()
 
     def resumeRender(self) -> None:
-        self._layout.resumeRender()
+        if self._layout is not None:
+            self._layout.resumeRender()
 
     def setRenderPaused(self, paused: bool) -> None:
         (self.pauseRender if paused else self.resumeRender)()
