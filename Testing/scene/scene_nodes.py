@@ -63,17 +63,28 @@ class WorkingScene:
         return browser, sequence
 
     def load(self, path):
-        """Add what a .mrb holds to the scene, as Slicer's application does."""
+        """Add what a .mrb or .mrml holds to the scene, as Slicer's application does."""
         self._cache_beside(path)
-        assert self.scene.ReadFromMRB(str(path))
+        if path.suffix == ".mrb":
+            assert self.scene.ReadFromMRB(str(path))
+        else:
+            self.scene.SetURL(str(path))
+            assert self.scene.Import()
 
     def save(self, path):
-        """Write the scene as a .mrb, as Slicer's application does."""
+        """Write the scene as Slicer's application does: as a .mrb, or as a .mrml in a folder of
+        its name, with its files. Returns the path of what `load` takes."""
         self._cache_beside(path)
         for node in self.nodes("vtkMRMLStorableNode"):
             if node.GetStorageNode() is None:
                 node.AddDefaultStorageNode()
-        assert self.scene.WriteToMRB(str(path))
+        if path.suffix == ".mrb":
+            assert self.scene.WriteToMRB(str(path))
+            return path
+        folder = path.with_suffix("")
+        folder.mkdir()
+        assert self.scene.SaveSceneToSlicerDataBundleDirectory(str(folder))
+        return folder / path.name
 
     def _cache_beside(self, path):
         cache = slicer.vtkCacheManager()

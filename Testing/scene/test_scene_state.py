@@ -61,8 +61,8 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("kind", ["volume", "cine"])
-@pytest.mark.parametrize("into", ["empty", "full"])
-def test_everything_is_there_after_saving_and_loading(working, tmp_path, kind, into):
+@pytest.mark.parametrize(("into", "file"), [("empty", ".mrb"), ("full", ".mrb"), ("full", ".mrml")])
+def test_everything_is_there_after_saving_and_loading(working, tmp_path, kind, into, file):
     source, masks, state = opened(working, kind)
     segment, empty = masks.add_segment("lumen", (9, 8, 7)), masks.add_segment("empty")
     rng = np.random.default_rng(1)
@@ -70,16 +70,16 @@ def test_everything_is_there_after_saving_and_loading(working, tmp_path, kind, i
     truth[3] = False
     masks.write(segment, dict(enumerate(truth)))
     state.set_prompts(segment, prompts_of())
-    marks = {0: FrameMark(PROPAGATED, 0.9375), 1: FrameMark(FrameState.PROMPTED)}
+    marks = {0: FrameMark(PROPAGATED, 1 / 3), 1: FrameMark(FrameState.PROMPTED)}
     state.set_marks(segment, {**marks, 5: FrameMark(REVIEWED, 0.5)})
+    state.set_stale(segment, {0, 2, 3})
     if kind == "cine":
         list(masks.make_items())
         source.show_frame(4)
     frames, geometry, times = source.clip().frames, source.geometry, source.times
     source.node.SetName("Renamed images")
     masks.stored_node.SetName("Renamed masks")
-    path = tmp_path / "scene.mrb"
-    assert working.scene.WriteToMRB(str(path))
+    path = working.save(tmp_path / f"scene{file}")
 
     other = WorkingScene()
     if into == "full":  # the IDs are taken: Slicer gives all nodes new ones
@@ -113,6 +113,7 @@ def test_everything_is_there_after_saving_and_loading(working, tmp_path, kind, i
     same(again.prompts(segment), prompts_of())
     assert again.marks(segment) == {**marks, 5: FrameMark(REVIEWED, 0.5)}
     assert again.locked(segment) == {5}
+    assert again.stale(segment) == {0, 2, 3} and again.stale(empty) == set(range(6))
     # and work goes on
     masks_again.write(segment, {3: truth[0]})
     assert np.array_equal(masks_again.mask(segment, 3), truth[0])
@@ -152,7 +153,10 @@ def test_what_does_not_fit_the_clip_is_refused(working):
         state.set_prompts(segment, SegmentPrompts("a", far))
     with pytest.raises(InvalidValue, match="confidence is nan"):
         FrameMark(PROPAGATED, float("nan"))
+    with pytest.raises(InvalidValue, match="frame 6 does not exist"):
+        state.set_stale(segment, {0, 6})
     assert state.segments == [] and state.prompts(segment) is None
+    assert state.stale(segment) == set(range(6))
 
 
 def test_a_clip_that_has_another_length_now_is_told(working):
@@ -176,6 +180,9 @@ def test_a_clip_that_has_another_length_now_is_told(working):
         ("segment a", '{"prompts": {"name": "a"}, "frames": {"1": ["propagated", 7]}}', "7"),
         ("segment a", '{"prompts": {"name": "a"}, "frames": {"1": ["propagated"]}}', "1 values"),
         ("segment a", '{"prompts": {"name": 3}}', "prompts.name is 3"),
+        ("stale a", "5", "stale a is 5; a list"),
+        ("stale a", "[[2, 6]]", "0 to 5"),
+        ("stale a", "[[2]]", "first, last"),
         (
             "segment a",
             json.dumps({"prompts": {"name": "a", "frames": {"1": {"mask": {
@@ -203,8 +210,10 @@ def test_a_state_whose_nodes_are_deleted_is_safe_to_hold(working):
     state.set_marks(segment, {1: FrameMark(PROPAGATED)})
     working.scene.RemoveNode(masks.shown_node)
     assert state.segmentation_node is None and state.clip_node is source.node
+    state.set_stale(segment, {2})
     state.remove_segment(segment)
     assert SceneState(state.node).segments == []
+    assert SceneState(state.node).stale(segment) == set(range(6))
     working.scene.RemoveNode(state.node)
     with pytest.raises(SceneChanged, match="annotation state"):
         state.set_marks(segment, {1: FrameMark(PROPAGATED)})

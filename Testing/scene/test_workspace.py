@@ -11,6 +11,8 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core (3D Slicer's libraries)")
 
+from scene_nodes import WorkingScene  # noqa: E402
+
 from SAMUSALib.annotation import FrameState  # noqa: E402
 from SAMUSALib.app.click_session import ClickSession  # noqa: E402
 from SAMUSALib.app.workspace import Workspaces  # noqa: E402
@@ -19,6 +21,7 @@ from SAMUSALib.errors import InvalidValue, SceneChanged  # noqa: E402
 from SAMUSALib.masks import EncodedMask  # noqa: E402
 from SAMUSALib.prompts import FramePrompts, Window  # noqa: E402
 from SAMUSALib.scene.rules import EditRules  # noqa: E402
+from SAMUSALib.scene.state import SceneState, state_nodes  # noqa: E402
 from SAMUSALib.worker.command import WorkerCommand  # noqa: E402
 from SAMUSALib.worker.journal import list_journals, read_journal  # noqa: E402
 from SAMUSALib.worker.session import Session, WorkerState  # noqa: E402
@@ -486,6 +489,38 @@ def test_a_journal_brings_work_back_into_a_new_scene(desk, working, spaces):
 
 
 def test_a_saved_scene_needs_no_journal_until_the_next_change(desk, working, spaces, tmp_path):
+@pytest.mark.parametrize("file", ["scene.mrb", "scene.mrml"])
+def test_a_loaded_scene_asks_only_for_what_is_missing(desk, working, spaces, tmp_path, file):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    click(desk, space, segment, 4)
+    space.set_windows(segment, [Window(2, 9)])
+    space.propagate(direction="forward")
+    propagated(desk, space, heard)
+    space.approve(segment, [7])
+    before, marks = drawn(space, segment), space.state.marks(segment)
+    path = working.save(tmp_path / file)
+    spaces.close_all()
+
+    other = WorkingScene()
+    other.load(path)
+    (state,) = (SceneState(node) for node in state_nodes(other.scene))
+    (browser,) = other.nodes("vtkMRMLSequenceBrowserNode")
+    proxies = [browser.GetProxyNode(n) for n in (state.clip_node, state.segmentation_node)]
+    others = Workspaces(desk.session, desk.transport.soon, other.scene)
+    again = others.open(*proxies)
+    heard = listen(again)
+    desk.wait(lambda: again.is_open, "the loaded clip")
+    assert again.state.marks(segment) == marks and drawn(again, segment) == before
+    assert again.to_compute(segment) == {2, 3}
+    again.propagate()
+    assert propagated(desk, again, heard).frames == 2 and again.to_compute(segment) == set()
+    click(desk, again, segment, 4, shift=2)
+    assert again.to_compute(segment) == {2, 3, 5, 6}
+    others.end()
+    other.scene.Clear(True)
+
+
     space, _ = open_cine(desk, working, spaces)
     segment = space.masks.add_segment("lumen")
     click(desk, space, segment, 4)

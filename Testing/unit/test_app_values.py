@@ -90,28 +90,37 @@ def numbers(stale, windows=(), kept=()):
 
 
 def test_a_change_makes_the_frames_up_to_its_neighbours_stale():
-    stale = Stale(20)
-    assert numbers(stale) == list(range(20))
-    stale.done(range(20))
-    stale.changed(8, [4, 12, 15], [])
+NOTHING_STALE = Stale(20, frozenset())
+
+
+    stale = NOTHING_STALE.all()
+    assert numbers(stale) == list(range(20)) and numbers(stale.done(range(20))) == []
+    stale = NOTHING_STALE.changed([8], [4, 8, 12, 15], [])
     assert numbers(stale) == list(range(5, 12))
     assert numbers(stale, [Window(6, 9)], {8}) == [6, 7, 9]
 
 
 def test_a_change_ends_at_its_window_and_reaches_windows_that_borrow():
-    stale = Stale(20)
-    stale.done(range(20))
-    stale.changed(3, [6, 18], [Window(2, 8), Window(10, 12), Window(17, 19)])
-    assert numbers(stale) == [2, 3, 4, 5, 10, 11, 12]
+    windows = [Window(2, 8), Window(10, 12), Window(17, 19)]
+    assert numbers(NOTHING_STALE.changed([3], [6, 18], windows)) == [2, 3, 4, 5, 10, 11, 12]
+
+
+def test_frames_that_change_together_make_stale_what_each_of_them_does():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        conditioning = np.flatnonzero(rng.random(20) < 0.3).tolist()
+        changed = np.flatnonzero(rng.random(20) < 0.2).tolist()
+        windows = [Window(1, 7), Window(9, 18)] if rng.random() < 0.5 else []
+        one_by_one = NOTHING_STALE
+        for frame in changed:
+            one_by_one = one_by_one.changed([frame], conditioning, windows)
+        assert NOTHING_STALE.changed(changed, conditioning, windows) == one_by_one
 
 
 def test_a_wider_window_makes_what_it_adds_stale_and_the_first_one_everything():
-    stale = Stale(10)
-    stale.done(range(10))
-    stale.windows_changed([Window(2, 4)], [Window(2, 6)])
+    stale = NOTHING_STALE.windows_changed([Window(2, 4)], [Window(2, 6)])
     assert numbers(stale) == [5, 6]
-    stale.windows_changed([], [Window(0, 3)])
-    assert numbers(stale) == list(range(10))
+    assert numbers(stale.windows_changed([], [Window(0, 3)])) == list(range(20))
 
 
 def square(x, y=5, size=10):

@@ -230,7 +230,7 @@ class Propagation:
                 workspace.keep(other, frame, mask)
                 workspace.frame_changed.emit(other, (frame,))
         frames = tuple(event.frame for event in events)
-        workspace.stale(segment).done(frames)
+        workspace.computed(segment, frames)
         self._written += len(frames)
         if frames:
             workspace.frame_changed.emit(segment, frames)

@@ -171,10 +171,7 @@ class Temporal:
 
     def to_compute(self) -> int:
         """Frames of the segment in hand whose masks do not follow from what is said now."""
-        if not self.is_ready:
-            return 0
-        kept = self.workspace.conditioning(self.segment_id)
-        return len(self.workspace.stale(self.segment_id).within(self.edits.windows, kept))
+        return len(self.workspace.to_compute(self.segment_id)) if self.is_ready else 0
 
     def state_here(self) -> FrameState:
         """Of the segment in hand on the frame in view."""

@@ -89,7 +89,6 @@ class Workspace:
         self.annotated: AnnotatedClip | None = None  # None until it is opened
         self.known_masks: dict[tuple[str, int], EncodedMask] = {}  # as last seen; for `review`
         self.is_closed = False
-        self._stale: dict[str, Stale] = {}
         self._propagation: Propagation | None = None
         self._unkept: dict[tuple[str, int], None] = {}  # places to be journaled, oldest first
         self._keeper: Stepper | None = None
@@ -324,7 +323,7 @@ class Workspace:
         self.state.set_prompts(
             segment_id, SegmentPrompts(prompts.name, prompts.frames, after, prompts.color)
         )
-        self.stale(segment_id).windows_changed(before, after)
+        self._set_stale(segment_id, self.stale(segment_id).windows_changed(before, after))
         self._know(segment_id)
         self.segments_changed.emit()
 
@@ -363,7 +362,7 @@ class Workspace:
             self.notice.emit(f"Left out, {sentence}.")
         if not only_affected:
             for segment in chosen:
-                self.stale(segment).all()
+                self._set_stale(segment, self.stale(segment).all())
         self._propagation = Propagation(self, annotated, chosen, direction, within, rules)
 
     def cancel(self) -> None:
@@ -401,7 +400,21 @@ class Workspace:
         return min((n for n in found if n > frame), default=None)
 
     def stale(self, segment_id: str) -> Stale:
-        return self._stale.setdefault(segment_id, Stale(len(self.source)))
+        """What a propagation still has to do, as the scene keeps it."""
+        return Stale(len(self.source), self.state.stale(segment_id))
+
+    def to_compute(self, segment_id: str) -> set[int]:
+        """Frames inside the windows whose masks are missing, or follow from what is no longer
+        said."""
+        kept = self.conditioning(segment_id)
+        return self.stale(segment_id).within(self.windows(segment_id), kept)
+
+    def computed(self, segment_id: str, frames: Iterable[int]) -> None:
+        """Masks of a propagation are in the scene."""
+        self._set_stale(segment_id, self.stale(segment_id).done(frames))
+
+    def _set_stale(self, segment_id: str, stale: Stale) -> None:
+        self.state.set_stale(segment_id, stale.frames)
 
     # Review -------------------------------------------------------------------------------------
 
@@ -477,9 +490,7 @@ class Workspace:
                 continue
             if stale:
                 found, windows = self.conditioning(segment), self.windows(segment)
-                for frame in changed:
-                    others = [n for n in found if n != frame]
-                    self.stale(segment).changed(frame, others, windows)
+                self._set_stale(segment, self.stale(segment).changed(changed, found, windows))
             self.frame_changed.emit(segment, tuple(sorted(changed)))
         if self._keeper is None or not self._keeper.running:
             self._keeper = Stepper(self._keep_all(), self.soon, on_error=self._fail)
@@ -661,7 +672,6 @@ class Workspace:
                 if self.masks.has_segment(segment):
                     self.masks.remove_segment(segment)
                 self.state.remove_segment(segment)
-                self._stale.pop(segment, None)
                 self.known_masks = {p: m for p, m in self.known_masks.items() if p[0] != segment}
                 if self.annotated is not None and segment in self.annotated.work.segments:
                     self.annotated.remove_segment(segment)

@@ -9,6 +9,7 @@ so that a change writes only its own:
     version   "1"
     clip      {"frames": 24, "height": 480, "width": 640, "axis": 2}
     segment S {"prompts": {as in prompt_form}, "frames": {"12": ["propagated", 0.93]}}
+    stale S   [[0, 3], [20, 23]]: first and last frames of what a propagation still has to do
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -33,7 +34,7 @@ from .segments import ClipMasks
 VERSION = "1"
 MODULE = "SAMUSA.state"
 CLIP, SEGMENTATION = "SAMUSA.clip", "SAMUSA.segmentation"  # roles of the node references
-_SEGMENT = "segment "
+_SEGMENT, _STALE = "segment ", "stale "
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class SceneState:
         this version of SAMUSA."""
         self._node = node
         self._segments = _read(node)
+        self._stale = _read_stale(node)
 
     @property
     def node(self):
@@ -148,16 +150,30 @@ class SceneState:
         """Set marks whatever was there (undo); None takes a mark away."""
         length, _ = self.clip_shape
         for frame in marks:
-            if isinstance(frame, bool) or not 0 <= frame < length:
-                raise InvalidValue(f"frame {frame} does not exist; the last one is {length - 1}")
+            _check_frame(frame, length)
         before = self._segments.get(segment) or _Segment(SegmentPrompts(segment))
         kept = {**before.marks, **marks}
         self._keep(segment, _Segment(before.prompts, {f: m for f, m in kept.items() if m}))
 
+    def stale(self, segment: str) -> frozenset[int]:
+        """Frames whose masks do not follow from what is said now; all where nothing was noted."""
+        return self._stale.get(segment, frozenset(range(self.clip_shape[0])))
+
+    def set_stale(self, segment: str, frames: Collection[int]) -> None:
+        """Note what a propagation still has to do. Raises InvalidValue for frames that do not
+        exist; then nothing is changed."""
+        length, _ = self.clip_shape
+        for frame in frames:
+            _check_frame(frame, length)
+        if segment not in self._stale or self._stale[segment] != frames:
+            self.node.SetParameter(_STALE + segment, json.dumps(_spans(frames)))
+            self._stale[segment] = frozenset(frames)
+
     def remove_segment(self, segment: str) -> None:
         """Forget a segment that was deleted."""
-        if self._segments.pop(segment, None) is not None:
-            self.node.UnsetParameter(_SEGMENT + segment)
+        for known_, kind in ((self._segments, _SEGMENT), (self._stale, _STALE)):
+            if known_.pop(segment, None) is not None:
+                self.node.UnsetParameter(kind + segment)
 
     @property
     def clip_shape(self) -> tuple[int, tuple[int, int]]:
@@ -184,7 +200,7 @@ class SceneState:
         form = {
             "prompts": segment_form(entry.prompts, lambda frame, mask: _mask_form(mask)),
             "frames": {
-                str(frame): [mark.state.value, round(mark.confidence, 4)]
+                str(frame): [mark.state.value, mark.confidence]
                 for frame, mark in sorted(entry.marks.items())
             },
         }
@@ -262,6 +278,38 @@ def _read_segment(form, place: str, length: int) -> _Segment:
         numbers(entry[1:], 1, here, "a confidence")
         marks[int(key)] = placed(here, FrameMark, *entry)
     return _Segment(prompts, marks)
+
+
+def _read_stale(node) -> dict[str, frozenset[int]]:
+    name, length = f"{node.GetName()!r}", _clip(node)["frames"]
+    stale = {}
+    for key in node.GetParameterNames():
+        if not key.startswith(_STALE):
+            continue
+        frames: set[int] = set()
+        for span in need(_json(node, key, name), list, f"{name}, {key}", "a list of spans"):
+            first, last = (int(n) for n in numbers(span, 2, f"{name}, {key}", "[first, last]"))
+            if not 0 <= first <= last < length:
+                raise InvalidValue(f"{name}, {key}: frames are numbered 0 to {length - 1}")
+            frames.update(range(first, last + 1))
+        stale[key.removeprefix(_STALE)] = frozenset(frames)
+    return stale
+
+
+def _spans(frames: Iterable[int]) -> list[list[int]]:
+    """[first, last] of the runs of neighbours, in order."""
+    spans: list[list[int]] = []
+    for frame in sorted(frames):
+        if spans and frame == spans[-1][1] + 1:
+            spans[-1][1] = int(frame)
+        else:
+            spans.append([int(frame), int(frame)])
+    return spans
+
+
+def _check_frame(frame: int, length: int) -> None:
+    if isinstance(frame, bool) or not 0 <= frame < length:
+        raise InvalidValue(f"frame {frame} does not exist; the last one is {length - 1}")
 
 
 def _clip(node) -> dict[str, int]:
