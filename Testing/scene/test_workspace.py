@@ -488,7 +488,6 @@ def test_a_journal_brings_work_back_into_a_new_scene(desk, working, spaces):
     assert again.undo() == "Recover" and drawn(again, found.id) == []
 
 
-def test_a_saved_scene_needs_no_journal_until_the_next_change(desk, working, spaces, tmp_path):
 @pytest.mark.parametrize("file", ["scene.mrb", "scene.mrml"])
 def test_a_loaded_scene_asks_only_for_what_is_missing(desk, working, spaces, tmp_path, file):
     space, heard = open_cine(desk, working, spaces)
@@ -521,6 +520,7 @@ def test_a_loaded_scene_asks_only_for_what_is_missing(desk, working, spaces, tmp
     other.scene.Clear(True)
 
 
+def test_a_saved_scene_needs_no_journal_until_the_next_change(desk, working, spaces, tmp_path):
     space, _ = open_cine(desk, working, spaces)
     segment = space.masks.add_segment("lumen")
     click(desk, space, segment, 4)

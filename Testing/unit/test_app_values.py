@@ -85,14 +85,14 @@ def test_a_listener_that_raises_or_leaves_keeps_nobody_from_hearing(caplog):
     disconnect_last()
 
 
+NOTHING_STALE = Stale(20, frozenset())
+
+
 def numbers(stale, windows=(), kept=()):
     return sorted(stale.within(windows, kept))
 
 
 def test_a_change_makes_the_frames_up_to_its_neighbours_stale():
-NOTHING_STALE = Stale(20, frozenset())
-
-
     stale = NOTHING_STALE.all()
     assert numbers(stale) == list(range(20)) and numbers(stale.done(range(20))) == []
     stale = NOTHING_STALE.changed([8], [4, 8, 12, 15], [])
