@@ -125,7 +125,7 @@ class Propagation:
         empty = EncodedMask(workspace.source.frame_size, None, b"")
         deltas = workspace.masks.write(segment, {frame: empty.decode()})
         self._step.add(deltas, {(segment, frame): (mark, None)})
-        workspace.keep(segment, frame, empty)
+        workspace.keep(segment, {frame: empty})
         workspace.known_masks.pop((segment, frame), None)
         workspace.frame_changed.emit(segment, (frame,))
 
@@ -219,16 +219,16 @@ class Propagation:
             raise
         self._step.add(deltas, marks)
         as_asked = self._rules is None or self._rules.are_plain
-        for event in events:
-            mask = event.mask
-            if not as_asked:
-                mask = EncodedMask.encode(workspace.masks.mask(segment, event.frame))
-            workspace.keep(segment, event.frame, mask)
-        for other, frame in deltas:  # overwritten by this one
-            if other != segment:
-                mask = EncodedMask.encode(workspace.masks.mask(other, frame))
-                workspace.keep(other, frame, mask)
-                workspace.frame_changed.emit(other, (frame,))
+        kept = {segment: {event.frame: event.mask for event in events}}
+        if not as_asked:  # and others may have been overwritten
+            for changed, frame in {*deltas, *((segment, event.frame) for event in events)}:
+                mask = EncodedMask.encode(workspace.masks.mask(changed, frame))
+                kept.setdefault(changed, {})[frame] = mask
+        for changed, masks in kept.items():
+            if masks:
+                workspace.keep(changed, masks)
+            if changed != segment:
+                workspace.frame_changed.emit(changed, tuple(masks))
         frames = tuple(event.frame for event in events)
         workspace.computed(segment, frames)
         self._written += len(frames)

@@ -97,6 +97,8 @@ class Temporal:
         for signal, listener in (
             (workspace.opened, self._opened),
             (workspace.opening, self._opening),
+            (workspace.replaying, self._opening),
+            (workspace.replayed, self.notice.emit),
             (workspace.failed, self.notice.emit),
             (workspace.notice, self.notice.emit),
             (workspace.frame_changed, self._frames_changed),
@@ -340,25 +342,25 @@ class Temporal:
         workspace.approve(self.segment_id, frames)
 
     def undo(self) -> None:
-        name = self._need().undo()
-        self.notice.emit("There is nothing to undo." if name is None else f"Undone: {name}.")
+        if self._need().undo() is None:
+            self.notice.emit("There is nothing to undo.")
 
     def redo(self) -> None:
-        name = self._need().redo()
-        self.notice.emit("There is nothing to redo." if name is None else f"Done again: {name}.")
+        if self._need().redo() is None:
+            self.notice.emit("There is nothing to redo.")
 
     # Measurements and export --------------------------------------------------------------------
 
     def measure(self) -> None:
         """Measure the segment in hand anew, bit by bit; `measured` follows, now (nothing is known
-        any more) and at the end. While masks come it is left to the end of the propagation."""
+        any more) and at the end. While masks come or go it is left to the end of that."""
         if self._measuring is not None:
             self._measuring.cancel()
             self._measuring = None
         if self.measurements is not None:
             self.measurements = None
             self.measured.emit()
-        if self.is_ready and not self.is_propagating:
+        if self.is_ready and not self.is_propagating and not self.workspace.is_replaying:
             self._measuring = Stepper(self._measure(), self._soon, on_error=self._measuring_failed)
 
     def _measure(self):

@@ -6,12 +6,13 @@ than a moment is cut into pieces by `steps.Stepper`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..annotation import FrameState
+from ..annotation import FrameAnnotation, FrameState
 from ..errors import InvalidValue, SamusaError, SceneChanged
 from ..masks import EncodedMask
 from ..prompts import FramePrompts, SegmentPrompts, Window, merge_windows
@@ -27,6 +28,7 @@ from ..worker.client import Pending
 from ..worker.journal import read_journal, remove_journal
 from ..worker.session import Session
 from .propagation import Outcome, Progress, Propagation
+from .replays import Replays
 from .review import to_check
 from .signals import Signal
 from .staleness import Stale
@@ -41,7 +43,8 @@ PARALLEL_DEGREES = 15.0  # a slice view turned by more shows no slice of the cli
 
 @dataclass(frozen=True)
 class Opening:
-    """How far a workspace has come: fraction 0..1 and what it does, in words."""
+    """How far a workspace has come with opening or undoing: fraction 0..1, and what it does, in
+    words."""
 
     fraction: float
     text: str
@@ -60,7 +63,8 @@ class Workspace:
     closed() follows. frame_changed(segment_id, frames): masks, marks or prompts of these frames
     are others now. segments_changed(): added, removed, renamed, or other windows.
     frame_shown(frame): another item of the sequence is shown. progress(Progress) and
-    propagated(Outcome): of the propagation that runs. history_changed().
+    propagated(Outcome): of the propagation that runs. history_changed(). replaying(Opening): of a
+    long undo or redo, fraction 1 at its end; replayed(text): a step was undone or done again.
     notice(text): something that the user should read. closed().
     """
 
@@ -78,6 +82,7 @@ class Workspace:
         self.frame_changed, self.segments_changed = Signal(), Signal()
         self.progress, self.propagated, self.history_changed = Signal(), Signal(), Signal()
         self.notice, self.closed, self.frame_shown = Signal(), Signal(), Signal()
+        self.replaying, self.replayed = Signal(), Signal()
         self.session, self.soon = session, soon
         self.source: ClipSource = open_clip(volume, axis)
         if segmentation is None:
@@ -90,6 +95,17 @@ class Workspace:
         self.known_masks: dict[tuple[str, int], EncodedMask] = {}  # as last seen; for `review`
         self.is_closed = False
         self._propagation: Propagation | None = None
+        self._replays = Replays(
+            self.history,
+            self.masks,
+            self.state,
+            soon,
+            self._step_replayed,
+            self._replay_failed,
+            self._tell_replaying,
+        )
+        self._restoring: Stepper | None = None  # of a journal
+        self._recovered: str | os.PathLike | None = None  # a journal of which all is restored
         self._unkept: dict[tuple[str, int], None] = {}  # places to be journaled, oldest first
         self._keeper: Stepper | None = None
         self._removed: set[str] = set()  # segments that Slicer told of as removed
@@ -110,6 +126,11 @@ class Workspace:
     @property
     def is_propagating(self) -> bool:
         return self._propagation is not None
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether a long step is being undone or done again."""
+        return self._replays.running
 
     def _open(self):
         for done in self.source.survey():
@@ -144,17 +165,22 @@ class Workspace:
         self.close()
 
     def close(self, saved: bool = False) -> None:
-        """Let go of everything: a propagation is cancelled, what is finished stays. saved: the
-        scene is saved, the journal is not needed any more."""
+        """Let go of everything: a propagation is cancelled, what is finished stays; an undo is
+        done to its end. saved: the scene is saved, the journal is not needed any more."""
         if self.is_closed:
+            return
+        self._replays.finish()
+        if self.is_closed:  # what was to be undone is gone
             return
         if self._propagation is not None:
             self._propagation.abandon()
-        self._opener.cancel()
+        for stepper in (self._opener, self._restoring):
+            if stepper is not None:
+                stepper.cancel()
         if self._keeper is not None:
-            self._keeper.cancel()
-        for _ in self._keep_all():
-            pass
+            self._keeper.finish()
+        if self.is_closed:
+            return
         self.is_closed = True
         for node, tag in self._observations:
             node.RemoveObserver(tag)
@@ -186,7 +212,7 @@ class Workspace:
     def check_saved(self) -> None:
         """Where the scene has been saved since the last change, with the masks, the journal so far
         is not needed any more. (Slicer tells nobody when it saves.)"""
-        if not self.is_open or self._unkept or self.annotated.journal is None:
+        if not self.is_open or self.is_replaying or self._unkept or self.annotated.journal is None:
             return
         try:
             state, masks = self.state.node, self.masks.stored_node
@@ -205,6 +231,15 @@ class Workspace:
     def _need_idle(self) -> None:
         if self._propagation is not None:
             raise InvalidValue("a propagation is running; wait for its end or cancel it")
+        self._need_whole()
+
+    def _need_whole(self) -> None:
+        """Masks and marks belong together: no step is half undone, no journal half recovered."""
+        if self.is_replaying:
+            name = self._replays.name.lower()
+            raise InvalidValue(f"the {name} is still being undone or done again; wait a moment")
+        if self._restoring is not None and self._restoring.running:
+            raise InvalidValue("earlier work is being recovered; wait a moment")
 
     @property
     def _name(self) -> str:
@@ -272,6 +307,7 @@ class Workspace:
         the Segment Editor's. Returns whether it is safe on disk. A frame that is approved is
         refused; unlock it first."""
         annotated = self._need_open()
+        self._need_whole()
         frame = self.source.check_frame(frame)
         prompts = steps[-1] if steps else None
         marks = self.state.set_marks(
@@ -421,6 +457,7 @@ class Workspace:
     def approve(self, segment_id: str, frames: Iterable[int]) -> None:
         """Lock frames as they are, also empty ones: the structure is not there. One undo step."""
         self._need_open()
+        self._need_whole()
         self.masks.segment(segment_id)
         marks = {}
         for frame in map(self.source.check_frame, frames):
@@ -433,6 +470,7 @@ class Workspace:
     def unlock(self, segment_id: str, frames: Iterable[int]) -> None:
         """Approved frames may be changed again. One undo step."""
         self._need_open()
+        self._need_whole()
         step = Step("Unlock")
         step.add({}, self.state.unlock(segment_id, list(frames)))
         self._record(step)
@@ -451,26 +489,55 @@ class Workspace:
     # Undo ---------------------------------------------------------------------------------------
 
     def undo(self) -> str | None:
-        """Take the last step back; its name, None where there is none."""
+        """Take the last step back; its name, None where there is none. One of many frames goes on
+        over many turns of the event loop, and one that is asked for meanwhile comes after it;
+        `replayed` tells the end of each."""
         return self._replay(back=True)
 
     def redo(self) -> str | None:
+        """Do the step again that was undone last, as `undo`."""
         return self._replay(back=False)
 
     def _replay(self, back: bool) -> str | None:
-        annotated = self._need_open()
-        self._need_idle()
-        move = self.history.undo if back else self.history.redo
-        step = move(self.masks, self.state)
-        if step is None:
-            return None
+        self._need_open()
+        if not self.is_replaying:
+            self._need_idle()
+        if self._keeper is not None:
+            self._keeper.cancel()  # it would journal frames of a step that is half undone
+        try:
+            name = self._replays.ask(back)
+        finally:
+            self._keep_soon()
+        if self.is_replaying:
+            self.history_changed.emit()
+        return name
+
+    def _step_replayed(self, step: Step, back: bool) -> None:
         for (segment, frame), (before, after) in step.prompts.items():
             wanted = before if back else after
-            if segment in annotated.work.segments:
-                annotated.set_steps(segment, frame, () if wanted is None else (wanted,))
-        self._changed(step.places)
+            if segment in self.annotated.work.segments:
+                self.annotated.set_steps(segment, frame, () if wanted is None else (wanted,))
+        try:
+            self._changed(step.places)
+        except SceneChanged as error:
+            self._fail(error)
+            return
         self.history_changed.emit()
-        return step.name
+        self.replaying.emit(Opening(1.0, ""))
+        self.replayed.emit(f"{'Undone' if back else 'Done again'}: {step.name}.")
+
+    def _tell_replaying(self, done: float, step: Step, back: bool) -> None:
+        verb = "Undoing" if back else "Doing again"
+        self.replaying.emit(Opening(min(done, 0.99), f"{verb}: {step.name.lower()}"))
+
+    def _replay_failed(self, error: SamusaError) -> None:
+        self.history_changed.emit()
+        self.replaying.emit(Opening(1.0, ""))
+        if isinstance(error, SceneChanged):
+            self._fail(error)
+        else:
+            self.notice.emit(str(error))
+            self._keep_soon()
 
     def _record(self, step: Step, stale: bool = True) -> None:
         """A step that was just done."""
@@ -492,33 +559,69 @@ class Workspace:
                 found, windows = self.conditioning(segment), self.windows(segment)
                 self._set_stale(segment, self.stale(segment).changed(changed, found, windows))
             self.frame_changed.emit(segment, tuple(sorted(changed)))
-        if self._keeper is None or not self._keeper.running:
-            self._keeper = Stepper(self._keep_all(), self.soon, on_error=self._fail)
+        self._keep_soon()
 
     # The journal --------------------------------------------------------------------------------
 
+    def _keep_soon(self) -> None:
+        """Journal what has changed over the next turns. It begins anew with each change, and waits
+        while a step is being undone: what is written is whole."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+        waiting = self._unkept or self._recovered is not None
+        if waiting and not self.is_replaying:
+            self._keeper = Stepper(self._keep_all(), self.soon, self._all_kept, self._fail)
+
     def _keep_all(self):
-        """Journal what has changed, mask by mask; yields whether each is safe on disk."""
-        while self._unkept and self.annotated is not None:
-            yield self._keep_place(*next(iter(self._unkept)))
+        """Read all masks, one in a step, and then write them together."""
+        found: dict[str, dict[int, EncodedMask]] = {}
+        for segment, frame in list(self._unkept):
+            try:
+                mask = EncodedMask.encode(self.masks.mask(segment, frame))
+            except SceneChanged:
+                self._unkept.pop((segment, frame), None)  # deleted, with its journal entry
+                continue
+            found.setdefault(segment, {})[frame] = mask
+            yield
+        for segment, masks in found.items():
+            try:
+                self.keep(segment, {n: m for n, m in masks.items() if (segment, n) in self._unkept})
+            except SceneChanged:
+                for frame in masks:
+                    self._unkept.pop((segment, frame), None)
+            yield
+
+    def _all_kept(self) -> None:
+        path = self._recovered
+        if path is None or not self.annotated.is_safe:
+            return
+        self._recovered = None
+        try:
+            remove_journal(path)
+        except SamusaError as error:
+            self.notice.emit(str(error))
 
     def _keep_place(self, segment: str, frame: int) -> bool:
-        self._unkept.pop((segment, frame), None)
+        """Journal one mask at once; whether it is safe on disk."""
         try:
             mask = EncodedMask.encode(self.masks.mask(segment, frame))
         except SceneChanged:
+            self._unkept.pop((segment, frame), None)
             return True  # deleted meanwhile, with its journal entry
-        return self.keep(segment, frame, mask)
+        return self.keep(segment, {frame: mask})
 
-    def keep(self, segment_id: str, frame: int, mask: EncodedMask) -> bool:
-        """Journal the mask and the mark of a frame as they are in the scene."""
+    def keep(self, segment_id: str, masks: Mapping[int, EncodedMask]) -> bool:
+        """Journal masks and marks of some frames as they are in the scene, together."""
         self._know(segment_id)
-        self.known_masks[segment_id, frame] = mask
-        mark = self.state.mark(segment_id, frame)
-        if mark is None:  # drawn by hand, or nothing
-            state = FrameState.EMPTY if mask.is_empty else FrameState.PROPAGATED
-            mark = FrameMark(state)
-        return self.annotated.accept(segment_id, frame, mask, mark.state, mark.confidence)
+        accepted = {}
+        for frame, mask in masks.items():
+            self._unkept.pop((segment_id, frame), None)
+            self.known_masks[segment_id, frame] = mask
+            mark = self.state.mark(segment_id, frame)
+            if mark is None:  # drawn by hand, or nothing
+                mark = FrameMark(FrameState.EMPTY if mask.is_empty else FrameState.PROPAGATED)
+            accepted[frame] = FrameAnnotation(mask, mark.state, mark.confidence)
+        return self.annotated.accept_frames(segment_id, accepted)
 
     def _know(self, segment_id: str) -> None:
         """Let the journal know name, colour and windows of a segment as they are now."""
@@ -548,7 +651,7 @@ class Workspace:
                     mask = EncodedMask.encode(self.masks.mask(segment, frame))
                     there = known.frames.get(frame)
                     if there is None or there.mask != mask or there.state is not mark.state:
-                        self.keep(segment, frame, mask)
+                        self.keep(segment, {frame: mask})
                     yield
 
     def recover(self, path) -> None:
@@ -584,13 +687,14 @@ class Workspace:
                     yield
 
         def restored():
+            self._recovered = path
             self._record(step)
-            if all(list(self._keep_all())):
-                remove_journal(path)
             self.segments_changed.emit()
             self.notice.emit(f"{len(step.places)} frames are back from {work.clip.created}.")
 
-        Stepper(restore(), self.soon, restored, lambda error: self.notice.emit(str(error)))
+        self._restoring = Stepper(
+            restore(), self.soon, restored, lambda error: self.notice.emit(str(error))
+        )
 
     def _recovered_segment(self, old: str, name: str, color: tuple[int, int, int]) -> str:
         for info in self.masks.segments():

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ..errors import SamusaError
 from ..prompts import FramePrompts
 from .segments import ClipMasks, Deltas
 from .state import FrameMark, SceneState
+
+PER_PIECE = 8  # masks written at once; one of 640 x 480 takes 0.5 to 1 ms
 
 Marks = dict[tuple[str, int], tuple[FrameMark | None, FrameMark | None]]
 Prompts = dict[tuple[str, int], tuple[FramePrompts | None, FramePrompts | None]]
@@ -63,7 +67,7 @@ class History:
     def __init__(self, limit: int = 64 * 2**20):
         self.limit = limit
         self._done: deque[Step] = deque()
-        self._undone: list[Step] = []
+        self._undone: deque[Step] = deque()
 
     @property
     def undo_name(self) -> str | None:
@@ -84,21 +88,42 @@ class History:
         while size > self.limit and len(self._done) > 1:
             size -= self._done.popleft().size
 
-    def undo(self, masks: ClipMasks, state: SceneState) -> Step | None:
-        """Take the last step back and return it. Raises SceneChanged where a node is gone; the
-        step then stays. Segments that are gone are left out."""
-        if not self._done:
+    def take(self, back: bool) -> Step | None:
+        """The step that is to be undone (`back`) or redone next, for `replay`; from now on it
+        counts as such. None where there is none."""
+        source, target = self._ends(back)
+        if not source:
             return None
-        _replay(self._done[-1], masks, state, back=True)
-        self._undone.append(self._done.pop())
-        return self._undone[-1]
+        target.append(source.pop())
+        return target[-1]
+
+    def give_back(self, step: Step, back: bool) -> None:
+        """What `take` gave last could not be replayed; it can be taken once more."""
+        source, target = self._ends(back)
+        if target and target[-1] is step:
+            source.append(target.pop())
+
+    def undo(self, masks: ClipMasks, state: SceneState) -> Step | None:
+        """Take the last step back, all at once, and return it. Raises SceneChanged where a node
+        is gone; the step then stays. Segments that are gone are left out."""
+        return self._move(masks, state, back=True)
 
     def redo(self, masks: ClipMasks, state: SceneState) -> Step | None:
-        if not self._undone:
-            return None
-        _replay(self._undone[-1], masks, state, back=False)
-        self._done.append(self._undone.pop())
-        return self._done[-1]
+        return self._move(masks, state, back=False)
+
+    def _move(self, masks: ClipMasks, state: SceneState, back: bool) -> Step | None:
+        step = self.take(back)
+        if step is not None:
+            try:
+                for _ in replay(step, masks, state, back):
+                    pass
+            except SamusaError:
+                self.give_back(step, back)
+                raise
+        return step
+
+    def _ends(self, back: bool) -> tuple[deque[Step], deque[Step]]:
+        return (self._done, self._undone) if back else (self._undone, self._done)
 
     def clear(self) -> None:
         """Forget everything: another clip or segmentation was chosen, the scene was closed."""
@@ -106,14 +131,40 @@ class History:
         self._undone.clear()
 
 
-def _replay(step: Step, masks: ClipMasks, state: SceneState, back: bool) -> None:
-    masks.apply(step.deltas, back)
+def replay(step: Step, masks: ClipMasks, state: SceneState, back: bool) -> Iterator[float]:
+    """Undo a step (`back`) or do it again, a few masks at a time: yields how much is done, 0..1.
+
+    Marks and prompts change at the end, so that until then the scene says of every frame what it
+    said before. What is given up in the middle, or fails, may be replayed from its start. Raises
+    as `ClipMasks.apply`.
+    """
+    pieces = _pieces(step.deltas)
+    for number, deltas in enumerate(pieces, start=1):
+        masks.apply(deltas, back)
+        yield 0.9 * number / len(pieces)
     wanted: dict[str, dict[int, FrameMark | None]] = {}
     for (segment, frame), (before, after) in step.marks.items():
-        if masks.has_segment(segment):
-            wanted.setdefault(segment, {})[frame] = before if back else after
+        wanted.setdefault(segment, {})[frame] = before if back else after
+    there = {segment for segment, _ in {*step.marks, *step.prompts} if masks.has_segment(segment)}
     for segment, marks in wanted.items():
-        state.restore_marks(segment, marks)
+        if segment in there:
+            state.restore_marks(segment, marks)
+            yield 0.95
     for (segment, frame), (before, after) in step.prompts.items():
-        if masks.has_segment(segment):
+        if segment in there:
             state.set_frame_prompts(segment, frame, before if back else after)
+            yield 0.95
+
+
+def _pieces(deltas: Deltas) -> list[Deltas]:
+    """All segments of a frame are in one piece: a pixel that one has taken from another changes
+    hands at once, so that the two need no labelmaps of their own in between."""
+    by_frame: dict[int, Deltas] = {}
+    for (segment, frame), delta in deltas.items():
+        by_frame.setdefault(frame, {})[segment, frame] = delta
+    pieces: list[Deltas] = []
+    for part in by_frame.values():
+        if not pieces or len(pieces[-1]) >= PER_PIECE:
+            pieces.append({})
+        pieces[-1].update(part)
+    return pieces

@@ -6,7 +6,7 @@ A session holds it, a journal keeps it on disk.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -154,6 +154,11 @@ class AcceptedWork:
             known.frames.pop(frame, None)
         else:
             known.frames[frame] = accepted
+
+    def set_frames(self, segment: str, frames: Mapping[int, FrameAnnotation]) -> None:
+        """`set_frame` of several."""
+        for frame, accepted in frames.items():
+            self.set_frame(segment, frame, accepted)
 
     def _frame(self, frame: int) -> int:
         if isinstance(frame, bool) or not 0 <= frame < self.clip.length:

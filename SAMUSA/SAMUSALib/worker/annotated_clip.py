@@ -111,6 +111,15 @@ class AnnotatedClip:
         """A mask and its state. A reviewed frame is locked; state EMPTY removes the mask."""
         return self._change("set_frame", segment, frame, FrameAnnotation(mask, state, confidence))
 
+    def accept_frames(self, segment: str, frames: Mapping[int, FrameAnnotation]) -> bool:
+        """`accept` of several frames, written together."""
+        return self._change("set_frames", segment, frames)
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether everything that was accepted is on disk."""
+        return self._trouble is None
+
     def _change(self, method: str, *arguments: Any) -> bool:
         if self.journal is not None:
             safe = getattr(self.journal, method)(*arguments)

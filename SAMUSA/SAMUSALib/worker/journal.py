@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -157,6 +157,11 @@ class Journal:
         self.work.set_frame(segment, frame, accepted)
         return self._append(MaskRecord.of(segment, frame, accepted))
 
+    def set_frames(self, segment: str, frames: Mapping[int, FrameAnnotation]) -> bool:
+        """`set_frame` of several, in one write: a process that is killed leaves all or none."""
+        self.work.set_frames(segment, frames)
+        return self._append(*(MaskRecord.of(segment, n, frame) for n, frame in frames.items()))
+
     @property
     def size(self) -> int:
         """Bytes on disk."""
@@ -194,10 +199,11 @@ class Journal:
 
     # What is written ----------------------------------------------------------------------
 
-    def _append(self, record: Record) -> bool:
-        data = encoded(record)
-        self._live.keep(record, data)
-        self._waiting.append(data)
+    def _append(self, *records: Record) -> bool:
+        for record in records:
+            data = encoded(record)
+            self._live.keep(record, data)
+            self._waiting.append(data)
         return self._write()
 
     def _write(self) -> bool:
