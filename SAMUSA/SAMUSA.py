@@ -196,25 +196,65 @@ class SAMUSALogic(ScriptedLoadableModuleLogic):
 
 
 class SAMUSATest(ScriptedLoadableModuleTest):
-    """Also run inside the application, by "Reload and Test"."""
+    """Runs in the application, also by "Reload and Test", and in the host of Testing/gui."""
+
+    PATIENCE = 180.0  # s; a worker's first start reads much from disk
 
     def setUp(self):
         slicer.mrmlScene.Clear()
 
-    def runTest(self):
-        self.setUp()
-        self.test_sample_loads()
-        self.setUp()
-        self.test_the_panel_tells_the_state()
+    def test_the_sample_loads(self):
+        self.assert_is_the_sample(SAMUSALogic().load_sample())
 
-    def test_sample_loads(self):
-        sequence = SAMUSALogic().load_sample()
+    def test_sample_data_offers_the_sample(self):
+        import SampleData
+
+        register_sample_data()
+        self.assert_is_the_sample(SampleData.SampleDataLogic().downloadSample(SAMPLE_NAME))
+
+    def test_the_panel_tells_the_state(self):
+        ui = slicer.util.getModuleWidget("SAMUSA").ui
+        self.assertIn("samusa-small", ui.modelList.topLevelItem(0).text(0))
+        self.assertTrue(ui.statusLabel.text)
+
+    def test_the_worker_answers_a_click(self):
+        """With the embedded model where Slicer is set up, else with the curve, which needs none
+        of the packages."""
+        import numpy as np
+
+        from SAMUSALib.clip import Clip, Geometry
+        from SAMUSALib.prompts import FramePrompts, Window
+
+        widget = slicer.util.getModuleWidget("SAMUSA")
+        session, before = widget.service.session, widget.service.session.model
+        frames = np.zeros((2, 64, 64), np.uint8)
+        frames[:, 16:48, 16:48] = 200
+        session.set_model("samusa-small" if widget.set_up.is_complete else "spline")
+        clip = session.open_clip(Clip(frames, Geometry.for_cine(2, 64, 64, np.eye(4))))
+        try:
+            clip.set_segment("square", "square", windows=[Window(0, 1)])
+            border = FramePrompts(boundary=[[16, 16], [47, 16], [47, 47], [16, 47]])
+            answer = clip.segment_frame("square", 0, [border])
+            self.wait(lambda: answer.done, "the mask")
+            mask = answer.result().mask.decode()
+            self.assertTrue(mask[32, 32] and not mask[4, 4])
+        finally:
+            clip.close()
+            session.set_model(before)
+            session.stop()
+            self.wait(lambda: not session.running, "the worker's end")
+
+    def assert_is_the_sample(self, sequence):
         self.assertEqual(sequence.GetNumberOfDataNodes(), 24)
         image = sequence.GetNthDataNode(0).GetImageData()
         self.assertEqual(image.GetDimensions(), (256, 256, 1))
 
-    def test_the_panel_tells_the_state(self):
-        slicer.util.selectModule("SAMUSA")
-        widget = slicer.modules.SAMUSAWidget
-        self.assertIn("samusa-small", widget.ui.modelList.topLevelItem(0).text(0))
-        self.assertTrue(widget.ui.statusLabel.text)
+    def wait(self, condition, what):
+        """Let the application work until a condition holds."""
+        import time
+
+        end = time.monotonic() + self.PATIENCE
+        while not condition():
+            self.assertLess(time.monotonic(), end, f"waited in vain for {what}")
+            slicer.app.processEvents()
+            time.sleep(0.002)

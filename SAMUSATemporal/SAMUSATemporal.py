@@ -523,7 +523,8 @@ class SAMUSATemporalTest(ScriptedLoadableModuleTest):
         from SAMUSALib.annotation import FrameState
         from SAMUSALib.app.service import session
 
-        slicer.util.selectModule("SAMUSATemporal")
+        if slicer.util.mainWindow() is not None:
+            slicer.util.selectModule("SAMUSATemporal")
         widget = slicer.util.getModuleWidget("SAMUSATemporal")
         temporal, ui = widget.temporal, widget.ui
         with ExitStack() as afterwards:

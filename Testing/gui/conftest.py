@@ -5,13 +5,14 @@ import pytest
 
 
 @pytest.fixture
-def running():
-    """The host, started for one test. What went wrong unseen fails the test at its end."""
+def running(request):
+    """The host, started for one test; with the parameter False without a main window. What went
+    wrong unseen fails the test at its end."""
     reason = host.missing()
     if reason is not None:
         pytest.skip(reason)
     host.errors.forget()
-    with host.running():
+    with host.running(getattr(request, "param", True)):
         yield host
         unanswered = host.dialogs.pending()
     assert host.errors.uncaught() == [], "\n".join(host.errors.uncaught())

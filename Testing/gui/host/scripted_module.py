@@ -8,6 +8,7 @@ import types
 import unittest
 from pathlib import Path
 
+import shiboken6
 import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
@@ -124,6 +125,7 @@ class qSlicerModuleFactoryManager(QtCore.QObject):
     def __init__(self, manager):
         super().__init__(manager)
         self._manager = manager
+        self._found = {}
 
     def loadedModuleNames(self) -> tuple[str, ...]:
         return self._manager.modulesNames()
@@ -133,6 +135,14 @@ class qSlicerModuleFactoryManager(QtCore.QObject):
 
     def isLoaded(self, name: str) -> bool:
         return name in self._manager.modulesNames()
+
+    def registerModule(self, file: QtCore.QFileInfo) -> None:
+        self._found[file.baseName()] = Path(file.absoluteFilePath())
+
+    def loadModules(self, names) -> bool:
+        for name in names:
+            self._manager._load(self._found[name])
+        return True
 
 
 @shape.stands_for("slicer.qSlicerModuleManager")
@@ -155,7 +165,7 @@ class qSlicerModuleManager(QtCore.QObject):
         for name in reversed(list(self._modules)):
             self.moduleAboutToBeUnloaded.emit(name)
             module = self._modules.pop(name)
-            if module._widget is not None:
+            if module._widget is not None and shiboken6.isValid(module._widget):
                 module._widget.delete()
             for attribute in (name.lower(), f"{name}Instance", f"{name}Widget"):
                 slicer.modules.__dict__.pop(attribute, None)
