@@ -5,6 +5,7 @@ Widgets, mouse, keys and drawing; what clicks mean is in SAMUSALib.app.click_des
 
 from pathlib import Path
 
+import ctk
 import numpy as np
 import qt
 import slicer
@@ -25,6 +26,9 @@ KINDS = {  # name: (button, tool tip, shortcut)
 RESOURCES = Path(__file__).resolve().parent.parent / "Resources"
 REACH = 10  # display pixels within which a point is grabbed
 STATUS_MS = 400
+# Keys that the Segment Editor has for its own undo besides; here they do the same as ours.
+MORE_KEYS = {"undo": ("Z",), "redo": ("Y", "Ctrl+Shift+Z"), "accept": ("Enter",)}
+TYPING = ("QLineEdit", "QTextEdit", "QPlainTextEdit", "QAbstractSpinBox", "QComboBox")
 
 
 class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
@@ -35,9 +39,11 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         super().__init__(scriptedEffect)
         self.desk = None  # while the effect is active
         self.drawings = {}  # slice node ID -> (view widget, ViewDrawing)
-        self.shortcuts = []
-        self.silenced = []  # shortcuts of others on our keys
-        self.observations = []
+        self.shortcuts = None
+        self.undo_buttons = None
+        self.key_dialog = None
+        self.observed = None  # (editor node, tag)
+        self.saved_for_undo = None  # the vtkSegmentation that the Segment Editor's undo has saved
         self.hovered = None  # (clicks, index)
         self.dragging = None  # clicks
         self.current = None  # view widget that was touched last
@@ -57,34 +63,38 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         return qt.QIcon(str(RESOURCES / "Icons" / "SegmentEditorBoundaryPoints.png"))
 
     def helpText(self):
-        keys = _key_names()
-        picture = (RESOURCES / "help.png").as_posix()
+        """Up to the first <br> it is always shown, the rest by "Show details"."""
         return _(
-            "<html><b>Click points on the border of a structure.</b> A curve through them is shown "
-            "at once, then the model's mask. Two clicks on opposite sides are often enough."
-            "<p><img src='{picture}' width='320'></p><ul>"
+            "<html><b>Click points on the border of a structure</b>, then press {accept} to accept "
+            "the mask.<br>"
+            "<p><img src='{picture}' width='320'></p>"
+            "<p>Two clicks on opposite sides are often enough. A curve through the clicks is shown "
+            "at once, then the model's mask; accepting writes it into the segment.</p><ul>"
             "<li>Shift + click: a point inside. Ctrl + click: a point outside.</li>"
             "<li>Drag a point to move it; {delete_point} removes the one under the mouse.</li>"
-            "<li><b>{accept}: accept the mask.</b> {clear}: forget the clicks.</li>"
+            "<li>{clear}: forget the clicks.</li>"
             "<li>{undo}, {redo}: one click back or forth, then accepted masks.</li>"
-            "<li>{next_frame}, {previous_frame}: next and previous frame.</li></ul>"
-            "Fill all frames from it in the module SAMUSA Temporal.</html>"
-        ).format(picture=picture, **keys)
+            "<li>{next_frame}, {previous_frame}: next and previous frame.</li>"
+            "<li>{approve}: approve the frame, so that nothing changes it; once more unlocks "
+            "it.</li></ul>"
+            "<p>Keys count while the mouse is over a slice view; <i>Keys…</i> changes them. Fill "
+            "all other frames in the module SAMUSA Temporal.</p></html>"
+        ).format(picture=(RESOURCES / "help.png").as_uri(), **_key_names())
 
     def setMRMLDefaults(self):
         self.scriptedEffect.setParameterDefault("Kind", "boundary")
         self.scriptedEffect.setParameterDefault("StartFromMask", 0)
+        if self.desk is not None:  # the editor has got another node while the effect is active
+            self.observe_editor()
+            self.draw_soon()
 
     def setupOptionsFrame(self):
-        row = qt.QWidget()
-        row.setLayout(qt.QHBoxLayout())
-        row.layout().setContentsMargins(0, 0, 0, 0)
+        row = _row()
         self.kind_group = qt.QButtonGroup(row)
         self.kind_buttons = {}
-        for name, (text, tip, _key) in KINDS.items():
+        for name, (text, _tip, _key) in KINDS.items():
             button = qt.QToolButton()
             button.text = _(text)
-            button.toolTip = _(tip)
             button.checkable = True
             button.objectName = f"{name}KindButton"
             button.setSizePolicy(qt.QSizePolicy.Expanding, qt.QSizePolicy.Fixed)
@@ -100,27 +110,45 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         )
         self.mask_box.connect("toggled(bool)", self.updateMRMLFromGUI)
         self.scriptedEffect.addOptionsWidget(self.mask_box)
-        buttons = qt.QWidget()
-        buttons.setLayout(qt.QHBoxLayout())
-        buttons.layout().setContentsMargins(0, 0, 0, 0)
-        self.accept_button = self._button(buttons, "Accept", "AcceptButton", self.accept)
-        self.clear_button = self._button(buttons, "Clear", "ClearButton", self.clear)
-        self._button(buttons, "◀", "PreviousFrameButton", self.previous_frame)
-        self._button(buttons, "▶", "NextFrameButton", self.next_frame)
+        buttons = _row()
+        self.accept_button = self._button(buttons, _("Accept"), "AcceptButton", self.accept)
+        self.clear_button = self._button(buttons, _("Clear"), "ClearButton", self.clear)
+        self.previous_button = self._button(
+            buttons, "◀", "PreviousFrameButton", self.previous_frame
+        )
+        self.next_button = self._button(buttons, "▶", "NextFrameButton", self.next_frame)
         self.scriptedEffect.addOptionsWidget(buttons)
+        self.lock_row = _row()
+        self.lock_label = qt.QLabel()
+        self.lock_label.objectName = "LockLabel"
+        self.lock_label.wordWrap = True
+        self.lock_row.layout().addWidget(self.lock_label, 1)
+        self.unlock_button = self._button(
+            self.lock_row, _("Unlock"), "UnlockButton", self.toggle_lock
+        )
+        self.lock_row.hide()
+        self.scriptedEffect.addOptionsWidget(self.lock_row)
+        status = _row()
         self.status_label = qt.QLabel()
         self.status_label.objectName = "StatusLabel"
         self.status_label.wordWrap = True
-        self.scriptedEffect.addOptionsWidget(self.status_label)
-        # an editor that is deleted does not deactivate its effect first
+        status.layout().addWidget(self.status_label, 1)
+        keys = qt.QToolButton()
+        keys.text = _("Keys…")
+        keys.objectName = "KeysButton"
+        keys.toolTip = _("See and change the keys of SAMUSA.")
+        keys.connect("clicked()", self.choose_keys)
+        status.layout().addWidget(keys)
+        self.scriptedEffect.addOptionsWidget(status)
+        # callbacks that are under way when the editor is deleted must not touch its widgets
         self.options_are_gone = False
-        self.status_label.connect("destroyed(QObject*)", self.forget_options)
+        self.status_label.connect("destroyed()", self.forget_options)
         self.status_timer = qt.QTimer()
         self.status_timer.setInterval(STATUS_MS)
         self.status_timer.timeout.connect(self.show_status)
 
     def _button(self, parent, text, name, action):
-        button = qt.QPushButton(_(text))
+        button = qt.QPushButton(text)
         button.objectName = name
         button.connect("clicked(bool)", lambda on: action())
         parent.layout().addWidget(button)
@@ -129,6 +157,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
     def activate(self):
         from SAMUSALib.app.click_desk import ClickDesk
         from SAMUSALib.app.service import service
+        from SAMUSALib.app.shortcuts import Shortcuts
+        from SAMUSALib.app.undo_buttons import UndoButtons
         from SAMUSALib.worker import preview
 
         self.service = service()
@@ -139,12 +169,15 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.desk.told.connect(self.tell)
         self.service.notice.connect(self.tell)
         self.service.state_changed.connect(self.worker_changed)
-        node = self.scriptedEffect.parameterSetNode()
-        tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self.draw_soon())
-        self.observations.append((node, tag))
+        self.service.settings.shortcuts_changed.connect(self.keys_changed)
+        self.observe_editor()
+        self.undo_buttons = UndoButtons(self._editor(), self.undo, self.redo)
+        self.shortcuts = Shortcuts()
         self.install_shortcuts()
+        self.show_keys()
         self.status_timer.start()
         self.sentence = ""
+        self.saved_for_undo = None
         self.updateGUIFromMRML()
         self.draw_soon()
 
@@ -155,24 +188,52 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         if self.desk is None:
             return
         self.status_timer.stop()
-        self.remove_shortcuts()
-        for node, tag in self.observations:
-            node.RemoveObserver(tag)
-        self.observations = []
+        self.shortcuts.remove()
+        self.undo_buttons.release()
+        if self.key_dialog is not None:
+            self.key_dialog.dialog.close()
+        self.observe_none()
         self.service.notice.disconnect(self.tell)
         self.service.state_changed.disconnect(self.worker_changed)
+        self.service.settings.shortcuts_changed.disconnect(self.keys_changed)
         self.desk.changed.disconnect(self.draw_soon)
         self.desk.close()
         self.desk = None
-        self.hovered = self.dragging = self.current = None
-        for view, drawing in self.drawings.values():
-            for actor in drawing.actors:
-                self.scriptedEffect.removeActor2D(view, actor)
-            self.scriptedEffect.scheduleRender(view)
-        self.drawings = {}
+        self.hovered = self.dragging = self.current = self.saved_for_undo = None
+        self.remove_drawings()
 
     def cleanup(self):
         self.deactivate()
+
+    def layoutChanged(self):
+        """Also called for effects that are not active. Views may have come and gone."""
+        if self.desk is not None:
+            self.remove_drawings()
+            self.current = self.hovered = None
+            self.install_shortcuts()
+            self.draw_soon()
+
+    def observe_editor(self):
+        """The editor node tells of another segment, volume or segmentation."""
+        self.observe_none()
+        node = self.scriptedEffect.parameterSetNode()
+        tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self.draw_soon())
+        self.observed = (node, tag)
+
+    def observe_none(self):
+        if self.observed is not None:
+            node, tag = self.observed
+            node.RemoveObserver(tag)
+            self.observed = None
+
+    def remove_drawings(self):
+        views = self._views()
+        for view, drawing in self.drawings.values():
+            if view in views:  # a view that was deleted took its actors along
+                for actor in drawing.actors:
+                    self.scriptedEffect.removeActor2D(view, actor)
+                self.scriptedEffect.scheduleRender(view)
+        self.drawings = {}
 
     def createCursor(self, widget):
         return qt.QCursor(qt.Qt.CrossCursor)
@@ -215,6 +276,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def _pressed(self, interactor, view):
         self.current = view
+        self.desk.check_unlocked(self._shown(view))
         found = self._near(interactor, view)
         if found is not None:
             self.dragging, index = found
@@ -290,8 +352,10 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def _take_focus(self, view):
         """So that keys count where the mouse is; not from under somebody who types."""
-        if not isinstance(slicer.app.focusWidget(), (qt.QLineEdit, qt.QTextEdit, qt.QSpinBox)):
+        focused = slicer.app.focusWidget()
+        if focused is None or not any(focused.inherits(name) for name in TYPING):
             view.sliceView().setFocus()
+        self.shortcuts.silence()
         self.current = view
 
     # Actions: buttons and keys --------------------------------------------------------------------
@@ -307,11 +371,12 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         from SAMUSALib.scene.rules import EditRules
 
         clicks = self._current_clicks()
-        node = self.scriptedEffect.parameterSetNode()
-        if clicks is None or not clicks.accept(EditRules.of_editor(node)):
+        if clicks is None or not clicks.can_accept:
             self.tell(_("There is nothing to accept; click the border of the structure first."))
-        else:
-            self.sentence = ""
+            return
+        self.save_for_editors_undo()
+        self.sentence = ""
+        clicks.accept(EditRules.of_editor(self.scriptedEffect.parameterSetNode()))
 
     def clear(self):
         self.dragging = None
@@ -321,8 +386,22 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def delete_point(self):
         if self.hovered is not None:
-            (clicks, index), self.hovered = self.hovered, None
-            self._tried(clicks.delete, index)
+            self._tried(self._delete_hovered)
+
+    def _delete_hovered(self):
+        self.desk.check_unlocked(self._shown(self.current))
+        (clicks, index), self.hovered = self.hovered, None
+        clicks.delete(index)
+
+    def toggle_lock(self):
+        """Approve the frame in view, or unlock it."""
+        self._tried(self._toggle_lock)
+
+    def _toggle_lock(self):
+        view = self.current or self._any_view()
+        if view is not None:
+            self.tell(self.desk.toggle_lock(self._shown(view)))
+            self.draw_soon()
 
     def undo(self):
         self._tried(self._step, "undo")
@@ -331,21 +410,50 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self._tried(self._step, "redo")
 
     def _step(self, direction):
+        """A click, else what SAMUSA has written, else what other effects did before."""
+        done = _("Undone") if direction == "undo" else _("Redone")
         clicks = self._current_clicks()
         if clicks is not None and getattr(clicks, direction)():
+            self.tell("")
             return
         workspace = self._current_workspace()
-        name = getattr(workspace, direction)() if workspace is not None else None
-        if name is None:
-            self._step_of_editor(direction)
+        if workspace is not None and getattr(workspace.history, f"{direction}_name"):
+            self.save_for_editors_undo()
+            self.tell(f"{done}: {getattr(workspace, direction)()}.")
+        elif self._editor_can(direction):
+            getattr(self._editor(), direction)()
+            self.tell(_("{done}: what another effect had done.").format(done=done))
+        else:
+            self.tell(_("There is nothing more to {direction}.").format(direction=direction))
 
-    def _step_of_editor(self, direction):
-        """What other effects have done is undone by the Segment Editor itself."""
+    def _can_step(self, direction):
+        clicks, workspace = self._current_clicks(), self._current_workspace()
+        return bool(
+            (clicks is not None and getattr(clicks.editor, f"can_{direction}"))
+            or (workspace is not None and getattr(workspace.history, f"{direction}_name"))
+            or self._editor_can(direction)
+        )
+
+    def _editor_can(self, direction):
+        """Not any more when SAMUSA has written since: the editor would take that back with it."""
+        return self.saved_for_undo is None and self.undo_buttons.editor_can(direction.title())
+
+    def save_for_editors_undo(self):
+        """Before SAMUSA writes for the first time since it was chosen: so that the editor's own
+        undo, when the effect is left, takes back all of that as one step, and no more."""
+        segmentation = (
+            self.scriptedEffect.parameterSetNode().GetSegmentationNode().GetSegmentation()
+        )
+        if self.saved_for_undo is not segmentation:  # each image of a sequence has its own
+            self.scriptedEffect.saveStateForUndo()
+            self.saved_for_undo = segmentation
+
+    def _editor(self):
+        """The qMRMLSegmentEditorWidget that the effect is in."""
         widget = self.scriptedEffect.optionsFrame()
         while widget is not None and widget.className() != "qMRMLSegmentEditorWidget":
-            widget = widget.parent()
-        if widget is not None:
-            getattr(widget, direction)()
+            widget = widget.parentWidget()
+        return widget
 
     def next_frame(self):
         self._tried(self._go, 1)
@@ -366,6 +474,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         frame = frame_in_view(workspace.source, shown.slice_to_ras)
         wanted = min(max((frame or 0) + by, 0), len(workspace.source) - 1)
         if wanted != frame:
+            self.sentence = ""  # it was about the other frame
             workspace.show_frame(wanted)
 
     def _tried(self, action, *arguments, otherwise=None):
@@ -381,41 +490,47 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
     # Keys -----------------------------------------------------------------------------------------
 
     def install_shortcuts(self):
-        """On the slice views alone, and while the effect is active."""
-        keys = {name: self.service.settings.shortcut(name) for name in _actions(self)}
-        pairs = [(key, name) for name, key in keys.items() if key]
-        if keys["accept"] == "Return":
-            pairs.append(("Enter", "accept"))  # of the number pad
-        taken = {qt.QKeySequence(key).toString() for key, _name in pairs}
-        self._silence(taken)
-        for view in self._views():
-            for key, name in pairs:
-                shortcut = qt.QShortcut(qt.QKeySequence(key), view.sliceView())
-                shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
-                shortcut.connect("activated()", _actions(self)[name])
-                self.shortcuts.append(shortcut)
+        """Undo and redo count in the whole window, all others in the slice views."""
+        settings, actions = self.service.settings, _actions(self)
+        in_window, in_views = {}, {}
+        for name, action in actions.items():
+            keys = in_window if name in ("undo", "redo") else in_views
+            chosen = settings.shortcut(name)
+            if chosen:
+                keys[chosen] = action
+            for key in MORE_KEYS.get(name, ()):
+                if settings.action_on(key) not in actions:
+                    keys[key] = action
+        views = [view.sliceView() for view in self._views()]
+        self.shortcuts.install(slicer.util.mainWindow(), in_window, views, in_views)
 
-    def _silence(self, taken):
-        """Two shortcuts on one key cancel each other: the Segment Editor's own Esc, Ctrl+Z and
-        numbers rest meanwhile."""
-        window = slicer.util.mainWindow()
-        for other in window.findChildren(qt.QShortcut) if window is not None else ():
-            key = other.key() if callable(other.key) else other.key  # a property in some builds
-            if other.isEnabled() and key.toString() in taken:
-                other.setEnabled(False)
-                self.silenced.append(other)
+    def choose_keys(self):
+        from SAMUSALib.app.shortcut_dialog import ShortcutDialog
 
-    def remove_shortcuts(self):
-        for shortcut in self.shortcuts:
-            shortcut.setParent(None)
-            shortcut.deleteLater()
-        self.shortcuts = []
-        for other in self.silenced:
-            try:
-                other.setEnabled(True)
-            except (ValueError, RuntimeError):  # deleted: the Segment Editor was left
-                continue
-        self.silenced = []
+        if self.key_dialog is None:
+            self.key_dialog = ShortcutDialog(self.service.settings, slicer.util.mainWindow())
+        self.key_dialog.open()
+
+    def keys_changed(self):
+        self.install_shortcuts()
+        self.show_keys()
+        help_browser = self._editor().findChild(ctk.ctkFittedTextBrowser, "EffectHelpBrowser")
+        if help_browser is not None:
+            help_browser.setCollapsibleText(self.helpText())
+
+    def show_keys(self):
+        """In the tool tips."""
+        keys = _key_names()
+        for name, (_text, tip, key) in KINDS.items():
+            self.kind_buttons[name].toolTip = f"{_(tip)} ({keys[key]})"
+        for button, tip, key in (
+            (self.accept_button, _("Write the mask into the segment"), "accept"),
+            (self.clear_button, _("Forget the clicks that were not accepted"), "clear"),
+            (self.previous_button, _("Previous frame"), "previous_frame"),
+            (self.next_button, _("Next frame"), "next_frame"),
+            (self.unlock_button, _("Let the frame be changed again"), "approve"),
+        ):
+            button.toolTip = f"{tip} ({keys[key]})"
 
     # What views show ------------------------------------------------------------------------------
 
@@ -508,7 +623,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
     # The status line ------------------------------------------------------------------------------
 
     def tell(self, sentence):
-        self.sentence = sentence
+        self.sentence = sentence[:1].upper() + sentence[1:]
         self.show_status()
 
     def worker_changed(self, state, text):
@@ -517,40 +632,65 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
     def show_status(self):
         if self.options_are_gone or self.desk is None:
             return
-        session, clicks = self.service.session, self._current_clicks()
-        loaded = session.loaded
-        parts = []
-        if loaded is not None:
-            parts.append(_("{model} on {device}").format(model=loaded.model, device=loaded.device))
-        else:
-            parts.append(session.state_text)
-        if clicks is not None:
-            if not clicks.workspace.is_open:
-                parts.append(_("the clip is being opened"))
-            elif clicks.is_waiting:
-                parts.append(_("computing; the curve is shown meanwhile"))
-            elif clicks.from_model and clicks.latency is not None:
-                parts.append(_("{latency:.2f} s").format(latency=clicks.latency))
-        text = " · ".join(parts)
+        clicks = self._current_clicks()
+        text = " · ".join(self._worker_parts(clicks))
         self.status_label.text = f"{self.sentence}\n{text}" if self.sentence else text
-        self.accept_button.enabled = bool(
-            clicks is not None and clicks.editor.is_changed and not clicks.editor.clicks.is_empty
-        )
+        self.accept_button.enabled = clicks is not None and clicks.can_accept
+        self.clear_button.enabled = clicks is not None and clicks.editor.is_changed
+        self._show_lock()
+        keys = _key_names()
+        for name, direction, tip in (
+            ("Undo", "undo", _("Take back the last click or accepted mask")),
+            ("Redo", "redo", _("Do it again")),
+        ):
+            self.undo_buttons.show(name, self._can_step(direction), f"{tip} ({keys[direction]})")
+
+    def _worker_parts(self, clicks):
+        """Model and device, what the worker does, and how long the last mask took."""
+        session = self.service.session
+        if session.loaded is None:
+            return [session.state_text]
+        loaded = session.loaded
+        parts = [_("{model} on {device}").format(model=loaded.model, device=loaded.device)]
+        if clicks is not None and not clicks.workspace.is_open:
+            parts.append(_("the clip is being opened"))
+        elif clicks is not None and clicks.is_waiting:
+            parts.append(_("computing; the curve is shown meanwhile"))
+        else:
+            parts.append(_("ready"))
+            if clicks is not None and clicks.from_model and clicks.latency is not None:
+                parts.append(_("mask in {latency:.2f} s").format(latency=clicks.latency))
+        return parts
+
+    def _show_lock(self):
+        view = self.current or self._any_view()
+        frame = self._tried(self.desk.locked_frame, self._shown(view)) if view else None
+        self.lock_row.visible = frame is not None
+        if frame is not None:
+            self.lock_label.text = _("Frame {frame} is approved; nothing changes it.").format(
+                frame=frame
+            )
+
+
+def _row():
+    """A widget whose parts lie side by side."""
+    row = qt.QWidget()
+    row.setLayout(qt.QHBoxLayout())
+    row.layout().setContentsMargins(0, 0, 0, 0)
+    return row
 
 
 def _actions(effect):
     """Names of settings.SHORTCUTS that are the effect's, and what they do."""
     actions = {
-        name: getattr(effect, name)
-        for name in (
-            "accept",
-            "clear",
-            "delete_point",
-            "undo",
-            "redo",
-            "next_frame",
-            "previous_frame",
-        )
+        "accept": effect.accept,
+        "clear": effect.clear,
+        "delete_point": effect.delete_point,
+        "undo": effect.undo,
+        "redo": effect.redo,
+        "next_frame": effect.next_frame,
+        "previous_frame": effect.previous_frame,
+        "approve": effect.toggle_lock,
     }
     for kind, (_text, _tip, name) in KINDS.items():
         actions[name] = lambda kind=kind: effect.set_kind(kind)
@@ -558,8 +698,8 @@ def _actions(effect):
 
 
 def _key_names():
+    """By action: the key as it is shown to the user."""
     from SAMUSALib.app.service import settings
+    from SAMUSALib.app.settings import SHORTCUTS
 
-    chosen = settings()
-    names = ("accept", "clear", "delete_point", "undo", "redo", "next_frame", "previous_frame")
-    return {name: chosen.shortcut(name) or _("(no key)") for name in names}
+    return {name: settings().shortcut(name) or _("no key") for name in SHORTCUTS}

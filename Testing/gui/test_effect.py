@@ -94,6 +94,18 @@ class Bench:
     def key(self, text):
         self.events.keys(self.red.sliceView(), text)
 
+    def enter(self):
+        """The mouse comes into the view."""
+        self.red.sliceView().interactor().InvokeEvent("EnterEvent")
+
+    def voxels(self):
+        """The segment on the grid of the volume, a copy."""
+        import slicer
+
+        return slicer.util.arrayFromSegmentBinaryLabelmap(
+            self.segmentation, self.segment, self.volume
+        ).copy()
+
     def settle(self):
         self.host.wait_until(
             lambda: self.clicks is not None and not self.clicks.is_waiting, 90, "the model's mask"
@@ -261,8 +273,237 @@ def test_keys_are_free_again_when_the_effect_is_left(bench):
     bench.editor.setActiveEffectByName("SAMUSA")
     assert not other.enabled
     bench.editor.setActiveEffect(None)
-    assert other.enabled and bench.effect.shortcuts == []
+    assert other.enabled and bench.effect.shortcuts.installed == []
     assert not bench.effect.drawings
+
+
+def test_the_editor_s_own_keys_do_not_cancel_ours(bench):
+    """Qt drops a key that two shortcuts claim; the editor may install its keys at any time."""
+    bench.editor.installKeyboardShortcuts()
+    bench.enter()
+    for pixel in border(bench.truth[bench.start])[:3]:
+        bench.click(pixel)
+    for key, count in (("Ctrl+Z", 2), ("Z", 1), ("Y", 2), ("Ctrl+Shift+Z", 3), ("Escape", 0)):
+        bench.key(key)
+        assert len(bench.clicks.editor.clicks.points) == count, key
+    bench.key("3")
+    assert bench.effect.kind_buttons["exclude"].checked
+    assert bench.editor.activeEffect() is not None
+    bench.editor.setActiveEffect(None)
+    bench.key("1")
+    assert bench.editor.activeEffect() is not None, "the editor's key chooses the effect again"
+
+
+def test_of_two_editors_the_one_used_last_has_the_keys(bench):
+    """Another module has a Segment Editor of its own, and the effect is active in both."""
+    import slicer
+
+    other = slicer.qMRMLSegmentEditorWidget()
+    other.setMRMLScene(slicer.mrmlScene)
+    other.setMRMLSegmentEditorNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))
+    other.setSegmentationNode(bench.segmentation)
+    other.setSourceVolumeNode(bench.volume)
+    other.setCurrentSegmentID(bench.segment)
+    other.setActiveEffectByName("SAMUSA")
+    bench.key("3")
+    assert other.activeEffect().self().kind_buttons["exclude"].checked
+    assert not bench.effect.kind_buttons["exclude"].checked
+    other.setActiveEffect(None)
+    bench.key("2")
+    assert bench.effect.kind_buttons["include"].checked
+    other.removeViewObservations()
+
+
+def test_another_layout_neither_doubles_the_keys_nor_loses_the_drawing(bench, running):
+    import slicer
+
+    bench.click((60, 60))
+    running.process_events()
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
+    running.process_events()
+    bench.click((80, 60))
+    bench.key("Ctrl+Z")
+    assert len(bench.clicks.editor.clicks.points) == 1
+    assert len(bench.effect.drawings) == 1
+
+
+def paint(bench, box):
+    """What another effect does: the state is saved, then voxels are set."""
+    import slicer
+
+    bench.editor.saveStateForUndo()
+    voxels = bench.voxels()
+    voxels[box] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        voxels, bench.segmentation, bench.segment, bench.volume
+    )
+
+
+def accept_on(bench, k=9):
+    bench.red.mrmlSliceNode().JumpSliceByOffsetting(*bench.ras((0, 0, k)))
+    for ijk in ((12, 10, k), (35, 12, k), (30, 30, k), (14, 28, k)):
+        bench.events.click(bench.red, bench.events.ras_to_xy(bench.red, bench.ras(ijk)))
+    bench.settle()
+    bench.key("Return")
+
+
+PAINTED = np.s_[3, 4:8, 5:9]
+
+
+def test_the_editor_s_undo_takes_back_a_stay_in_the_effect_and_then_what_was_before(in_volume):
+    bench = in_volume
+    bench.editor.setActiveEffect(None)
+    paint(bench, PAINTED)
+    painted = bench.voxels()
+    bench.editor.setActiveEffectByName("SAMUSA")
+    accept_on(bench, 9)
+    accept_on(bench, 12)
+    accepted = bench.voxels()
+    assert accepted[9].any() and accepted[12].any() and accepted[PAINTED].all()
+    bench.editor.setActiveEffect(None)
+    for step, expected in (
+        (bench.editor.undo, painted),
+        (bench.editor.undo, np.zeros_like(painted)),
+        (bench.editor.redo, painted),
+        (bench.editor.redo, accepted),
+    ):
+        step()
+        np.testing.assert_array_equal(bench.voxels(), expected)
+
+
+def test_steps_back_in_the_effect_leave_what_others_painted(in_volume):
+    bench = in_volume
+    bench.editor.setActiveEffect(None)
+    paint(bench, PAINTED)
+    painted = bench.voxels()
+    bench.editor.setActiveEffectByName("SAMUSA")
+    accept_on(bench)
+    bench.key("Ctrl+Z")
+    np.testing.assert_array_equal(bench.voxels(), painted)
+    bench.key("Ctrl+Z")
+    assert "nothing more" in bench.status
+    np.testing.assert_array_equal(bench.voxels(), painted)
+
+
+def test_before_anything_was_accepted_steps_back_are_the_editor_s(in_volume):
+    bench = in_volume
+    bench.editor.setActiveEffect(None)
+    paint(bench, PAINTED)
+    bench.editor.setActiveEffectByName("SAMUSA")
+    bench.key("Ctrl+Z")
+    assert not bench.voxels().any() and "another effect" in bench.status
+    bench.key("Ctrl+Y")
+    assert bench.voxels()[PAINTED].all()
+
+
+def test_the_panel_s_undo_and_redo_do_what_the_keys_do_while_the_effect_is_active(in_volume):
+    import qt
+
+    bench = in_volume
+    theirs = bench.editor.findChild(qt.QToolButton, "UndoButton")
+    undo = bench.editor.findChild(qt.QToolButton, "SAMUSAUndoButton")
+    redo = bench.editor.findChild(qt.QToolButton, "SAMUSARedoButton")
+    bench.effect.show_status()
+    assert theirs.isHidden() and not undo.enabled and not redo.enabled
+    accept_on(bench)
+    bench.effect.show_status()
+    accepted = bench.voxels()
+    assert undo.enabled and "Ctrl+Z" in undo.toolTip
+    undo.click()
+    assert not bench.voxels().any()
+    bench.effect.show_status()
+    redo.click()
+    np.testing.assert_array_equal(bench.voxels(), accepted)
+    bench.editor.setActiveEffect(None)
+    assert not theirs.isHidden() and undo.isHidden() and theirs.enabled
+
+
+def test_the_editor_s_undo_never_puts_a_mask_of_one_frame_into_another(bench, running):
+    frame = bench.start
+    for pixel in border(bench.truth[frame]):
+        bench.click(pixel)
+    bench.settle()
+    bench.key("Return")
+    other = (frame + 1) % FRAMES
+    bench.browser.SetSelectedItemNumber(other)
+    running.process_events()
+    bench.editor.setActiveEffect(None)
+    bench.editor.undo()
+    running.process_events()
+    assert bench.mask(frame).any() and not bench.mask(other).any()
+
+
+def test_an_approved_frame_says_so_and_is_unlocked_right_there(bench):
+    frame, points = bench.start, border(bench.truth[bench.start])
+    for pixel in points:
+        bench.click(pixel)
+    bench.key("R")
+    assert "ccept or clear your clicks first" in bench.status
+    bench.settle()
+    bench.key("Return")
+    accepted = bench.mask(frame)
+    bench.key("R")
+    bench.effect.show_status()
+    assert not bench.effect.lock_row.isHidden()
+    bench.click((80, 60))
+    bench.events.drag(bench.red, bench.xy(points[0]), bench.xy(points[0] + 8))
+    bench.events.move(bench.red, bench.xy(points[0]))
+    bench.key("Delete")
+    assert f"Frame {frame} is approved" in bench.status
+    assert len(bench.clicks.editor.clicks.points) == len(points)
+    assert np.array_equal(bench.mask(frame), accepted)
+    bench.effect.unlock_button.click()
+    bench.effect.show_status()
+    assert bench.effect.lock_row.isHidden() and "unlocked" in bench.status
+    bench.click((80, 60))
+    assert len(bench.clicks.editor.clicks.points) == len(points) + 1
+
+
+def test_keys_are_chosen_in_a_window_and_count_at_once(bench, running, tmp_path):
+    import qt
+
+    settings = bench.effect.service.settings
+    keys = bench.editor.findChild(qt.QToolButton, "KeysButton")
+    keys.click()
+    dialog = bench.effect.key_dialog
+    running.grab(dialog.dialog, tmp_path / "keys.png")
+    field = dialog.fields["next_frame"]
+    bench.events.keys(field, "W")
+    running.wait_until(lambda: settings.shortcut("next_frame") == "W", 10, "the new key")
+    bench.browser.SetSelectedItemNumber(2)
+    running.process_events()
+    bench.key("W")
+    assert bench.browser.GetSelectedItemNumber() == 3
+    bench.key("D")
+    assert bench.browser.GetSelectedItemNumber() == 3
+    assert "(W)" in bench.effect.next_button.toolTip
+    dialog.put("accept", "W")
+    assert "'Next frame' already" in dialog.message.text
+    assert dialog.fields["accept"].keySequence.toString() == "Return"
+    dialog.dialog.findChild(qt.QToolButton, "clearNoKeyButton").click()
+    assert settings.shortcut("clear") == ""
+    dialog.dialog.findChild(qt.QPushButton, "RestoreButton").click()
+    assert (settings.shortcut("next_frame"), settings.shortcut("clear")) == ("D", "Escape")
+    bench.editor.setActiveEffect(None)
+    assert not dialog.dialog.visible
+
+
+def test_the_help_shows_one_sentence_then_pictures_that_are_there(bench, running, tmp_path):
+    import re
+
+    import ctk
+    import qt
+
+    browser = bench.editor.findChild(ctk.ctkFittedTextBrowser, "EffectHelpBrowser")
+    assert "press Return to accept" in browser.plainText and "Shift" not in browser.plainText
+    browser.collapsed = False
+    assert "Shift + click" in browser.plainText
+    source = re.search(r"src='([^']+)'", bench.effect.helpText()).group(1)
+    assert source.startswith("file:///") and Path(qt.QUrl(source).toLocalFile()).exists()
+    for palette in ("light", "dark"):
+        running.set_palette(palette)
+        running.grab(bench.editor, tmp_path / f"help_{palette}.png", (420, 900))
+    running.set_palette("light")
 
 
 def test_the_scene_may_be_closed_with_clicks_on_it(bench, running):

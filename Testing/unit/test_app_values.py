@@ -8,7 +8,7 @@ import pytest
 
 from SAMUSALib.annotation import FrameState
 from SAMUSALib.app.review import overlap, to_check
-from SAMUSALib.app.settings import SHORTCUTS, Settings
+from SAMUSALib.app.settings import ACTION_WORDS, SHORTCUTS, Settings
 from SAMUSALib.app.signals import Signal
 from SAMUSALib.app.staleness import Stale
 from SAMUSALib.app.steps import Stepper
@@ -55,16 +55,21 @@ def test_ssh_options_are_words_as_in_a_shell():
 
 
 def test_every_action_has_a_key_of_its_own_and_it_may_be_changed():
-    settings = Settings(Store())
+    settings, told = Settings(Store()), []
+    settings.shortcuts_changed.connect(lambda: told.append(settings.shortcut("accept")))
     keys = [settings.shortcut(name) for name in SHORTCUTS]
-    assert len(set(keys)) == len(keys)
+    assert len(set(keys)) == len(keys) and set(ACTION_WORDS) == set(SHORTCUTS)
     settings.set_shortcut("accept", "Space")
-    with pytest.raises(InvalidValue, match="key of accept already"):
+    with pytest.raises(InvalidValue, match="key of 'Accept the mask' already"):
         settings.set_shortcut("clear", "space")
+    assert settings.action_on("SPACE") == "accept" and settings.action_on("Return") is None
+    settings.set_shortcut("accept", "Space")  # as it is: nothing to tell
+    assert told == ["Space"]
     settings.set_shortcut("box", "")
     settings.set_shortcut("propagate", "")
+    assert settings.action_on("") is None
     settings.reset_shortcuts()
-    assert settings.shortcut("accept") == SHORTCUTS["accept"]
+    assert settings.shortcut("accept") == SHORTCUTS["accept"] == told[-1]
 
 
 def test_a_listener_that_raises_or_leaves_keeps_nobody_from_hearing(caplog):

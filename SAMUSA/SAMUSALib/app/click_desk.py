@@ -72,14 +72,53 @@ class ClickDesk:
             self._know(found)
         return found
 
-    def clicks(self, shown: Shown) -> ClickSession | None:
-        """The clicks that a view shows: begun ones, or those that were accepted there."""
+    def shown_frame(self, shown: Shown) -> tuple[Workspace, int] | None:
+        """The open workspace and the frame that a view shows of a segment; None where it shows no
+        frame, or the segment was deleted."""
         workspace = self.workspace(shown)
         if workspace is None or self.turned(shown) > PARALLEL_DEGREES:
             return None
         frame = frame_in_view(workspace.source, shown.slice_to_ras)
         if frame is None or not workspace.masks.has_segment(shown.segment):
             return None
+        return workspace, frame
+
+    def locked_frame(self, shown: Shown) -> int | None:
+        """The frame that a view shows, where it is approved and so must not be changed."""
+        found = self.shown_frame(shown)
+        if found is None:
+            return None
+        workspace, frame = found
+        return frame if frame in workspace.state.locked(shown.segment) else None
+
+    def check_unlocked(self, shown: Shown) -> None:
+        """Raises InvalidValue where the frame that a view shows is approved."""
+        frame = self.locked_frame(shown)
+        if frame is not None:
+            raise InvalidValue(f"frame {frame} is approved and stays as it is; unlock it first")
+
+    def toggle_lock(self, shown: Shown) -> str:
+        """Approve the frame that a view shows, or unlock it; what was done, in words. Raises
+        InvalidValue where nothing is shown, or clicks there wait for being accepted."""
+        found = self.shown_frame(shown)
+        if found is None:
+            raise InvalidValue("there is no frame to approve; click the border first")
+        workspace, frame = found
+        if self.locked_frame(shown) is not None:
+            workspace.unlock(shown.segment, [frame])
+            return f"Frame {frame} is unlocked."
+        draft = self._drafts.get((workspace, shown.segment, frame))
+        if draft is not None and draft.editor.is_changed:
+            raise InvalidValue("accept or clear your clicks first, then approve the frame")
+        workspace.approve(shown.segment, [frame])
+        return f"Frame {frame} is approved and locked."
+
+    def clicks(self, shown: Shown) -> ClickSession | None:
+        """The clicks that a view shows: begun ones, or those that were accepted there."""
+        found = self.shown_frame(shown)
+        if found is None:
+            return None
+        workspace, frame = found
         draft = self._drafts.get((workspace, shown.segment, frame))
         if draft is None and workspace.steps(shown.segment, frame):
             draft = self._begin(workspace, shown.segment, frame, use_mask=False)
@@ -88,13 +127,15 @@ class ClickDesk:
     def begin(self, shown: Shown, ras, use_mask: bool = False) -> tuple[ClickSession, float, float]:
         """The clicks that one at a place in the world belongs to, and its x, y in frame pixels.
 
-        Raises InvalidValue where there is no frame at that place, or no segment chosen.
+        Raises InvalidValue where there is no frame at that place, no segment chosen, or the frame
+        is approved.
         """
         if shown.volume is None:
             raise InvalidValue("choose a source volume in the Segment Editor first")
         if not shown.is_complete:
             raise InvalidValue("add or choose a segment in the Segment Editor first")
         workspace = self.workspace(shown, open_it=True)
+        self.check_unlocked(shown)
         x, y, frame = from_ras(workspace.source, ras)
         draft = self._drafts.get((workspace, shown.segment, frame))
         if draft is None:

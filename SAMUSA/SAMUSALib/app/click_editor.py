@@ -101,6 +101,15 @@ class ClickEditor:
         """Whether a point is dragged or a box is drawn."""
         return self._dragged is not None or self._corner is not None
 
+    @property
+    def can_undo(self) -> bool:
+        """Whether a step can be taken back; what was accepted is not."""
+        return self._count > self._loaded
+
+    @property
+    def can_redo(self) -> bool:
+        return self._count < len(self._steps)
+
     # One step each ------------------------------------------------------------------------------
 
     def add(self, kind: str, x: float, y: float) -> None:
@@ -161,14 +170,14 @@ class ClickEditor:
     def undo(self) -> bool:
         """One step back, not beyond what was accepted. Whether there was one."""
         self._drop()
-        if self._count <= self._loaded:
+        if not self.can_undo:
             return False
         self._count -= 1
         return True
 
     def redo(self) -> bool:
         self._drop()
-        if self._count >= len(self._steps):
+        if not self.can_redo:
             return False
         self._count += 1
         return True

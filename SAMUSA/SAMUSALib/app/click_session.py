@@ -104,11 +104,16 @@ class ClickSession:
         self._update()
         return True
 
+    @property
+    def can_accept(self) -> bool:
+        """Whether there are clicks that were not accepted yet, with a mask or one on its way."""
+        return self.editor.is_changed and (self.mask is not None or self.is_waiting)
+
     def accept(self, rules: EditRules | None = None) -> bool:
         """Write the mask into the segment: the model's; one that is on its way is waited for and
         written when it comes. Whether there is something to accept. Raises as
         `Workspace.accept`."""
-        if not self.editor.is_changed or (self.mask is None and not self.is_waiting):
+        if not self.can_accept:
             return False
         self.editor.finish()
         if self.is_waiting:

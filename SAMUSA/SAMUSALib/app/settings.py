@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from ..errors import InvalidValue
+from .signals import Signal
 
 PLACES = ("slicer", "python", "ssh")  # where the worker runs
 DEVICES = ("auto", "cpu", "cuda", "mps")
-# Qt's names of keys; only in force while SAMUSA's effect or module is in front.
+# Qt's names of keys; only in force while SAMUSA's effect or module is in front. The name of an
+# action is for the settings, ACTION_WORDS say it to the user.
 SHORTCUTS: Mapping[str, str] = {
     "accept": "Return",
     "clear": "Escape",
@@ -28,6 +30,24 @@ SHORTCUTS: Mapping[str, str] = {
     "propagate": "P",
     "approve": "R",
     "next_to_check": "N",
+}
+ACTION_WORDS: Mapping[str, str] = {
+    "accept": "Accept the mask",
+    "clear": "Forget the clicks",
+    "delete_point": "Delete the point under the mouse",
+    "undo": "Undo",
+    "redo": "Redo",
+    "next_frame": "Next frame",
+    "previous_frame": "Previous frame",
+    "boundary_points": "Click the border",
+    "include_points": "Click inside",
+    "exclude_points": "Click outside",
+    "box": "Draw a box",
+    "window_start": "Window starts here",
+    "window_end": "Window ends here",
+    "propagate": "Propagate in both directions",
+    "approve": "Approve or unlock the frame",
+    "next_to_check": "Next frame to check",
 }
 
 
@@ -78,7 +98,7 @@ class Settings:
     place: where the worker runs, one of PLACES. python: path of another interpreter. ssh_host,
     ssh_program, ssh_options: of another computer, options as one would type them.
     cache_mb: embeddings in the worker's memory. clips_mb: clips that come over a line.
-    undo_mb: what undo may keep, for each annotation.
+    undo_mb: what undo may keep, for each annotation. shortcuts_changed(): keys are others now.
     """
 
     model = _text("model", "samusa-small")
@@ -94,6 +114,7 @@ class Settings:
 
     def __init__(self, store: Store):
         self._store = store
+        self.shortcuts_changed = Signal()
 
     @property
     def ssh_arguments(self) -> list[str]:
@@ -109,12 +130,24 @@ class Settings:
         """The key of an action of SHORTCUTS, in Qt's words; empty: none."""
         return str(self._store.value(f"SAMUSA/shortcuts/{name}", SHORTCUTS[name]))
 
+    def action_on(self, key: str) -> str | None:
+        """The action of SHORTCUTS that has a key, None where none has it."""
+        found = (name for name in SHORTCUTS if self.shortcut(name).lower() == key.lower())
+        return next(found, None) if key else None
+
     def set_shortcut(self, name: str, key: str) -> None:
-        """Raises InvalidValue where another action has that key."""
-        for other in SHORTCUTS:
-            if key and other != name and self.shortcut(other).lower() == key.lower():
-                raise InvalidValue(f"{key} is the key of {other.replace('_', ' ')} already")
-        self._store.setValue(f"SAMUSA/shortcuts/{name}", key)
+        """key: in Qt's words; empty: none. Raises InvalidValue where another action has that
+        key."""
+        other = self.action_on(key)
+        if other not in (None, name):
+            raise InvalidValue(
+                f"{key} is the key of {ACTION_WORDS[other]!r} already; choose another one, or take "
+                "it away there first"
+            )
+        if key != self.shortcut(name):
+            self._store.setValue(f"SAMUSA/shortcuts/{name}", key)
+            self.shortcuts_changed.emit()
 
     def reset_shortcuts(self) -> None:
         self._store.remove("SAMUSA/shortcuts")
+        self.shortcuts_changed.emit()

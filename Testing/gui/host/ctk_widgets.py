@@ -157,13 +157,28 @@ class ctkExpandableWidget(QtWidgets.QFrame):
 
 @shape.stands_for("ctk.ctkFittedTextBrowser")
 class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
-    collapsed = stored(bool, True)
+    collapsed = Property(
+        bool,
+        lambda self: self.__dict__.get("_collapsed", True),
+        lambda self, collapsed: self._put_collapsed(collapsed),
+    )
     showDetailsText = stored(str, "Show details")
     hideDetailsText = stored(str, "Hide details")
     disableMouseScroll = stored(bool, True)
 
     def setCollapsibleText(self, text: str) -> None:
-        self.setText(text)
+        """As the application: up to the first <br> while it is collapsed."""
+        self._whole = text
+        shown, line_break, rest = text.partition("<br>")
+        if line_break and self.collapsed:
+            shown += f"&hellip; <a href='#more'>{self.showDetailsText}</a></html>"
+        else:
+            shown += rest
+        self.setHtml(shown)
+
+    def _put_collapsed(self, collapsed: bool) -> None:
+        self._collapsed = collapsed
+        self.setCollapsibleText(self._whole)
 
 
 @shape.stands_for("ctk.ctkSearchBox")

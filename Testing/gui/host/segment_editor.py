@@ -347,7 +347,7 @@ class qSlicerSegmentEditorScriptedEffect(QtCore.QObject):
 
 @shape.stands_for("slicer.qSlicerSegmentEditorEffectFactory")
 class qSlicerSegmentEditorEffectFactory(QtCore.QObject):
-    effectRegistered = Signal()
+    effectRegistered = Signal(str)
     _one = None
 
     def __init__(self, parent=None):
@@ -361,10 +361,11 @@ class qSlicerSegmentEditorEffectFactory(QtCore.QObject):
         return qSlicerSegmentEditorEffectFactory._one
 
     def registerEffect(self, effect) -> bool:
-        """An effect of the same name replaces the earlier one, so that a module can be reloaded."""
-        known = [other for other in self._effects if other.name != effect.name]
-        self._effects = [*known, effect]
-        self.effectRegistered.emit()
+        """An effect of the same name as an earlier one is refused."""
+        if effect.name in [other.name for other in self._effects]:
+            return False
+        self._effects.append(effect)
+        self.effectRegistered.emit(effect.name)
         return True
 
     def registeredEffects(self) -> tuple:
@@ -415,7 +416,16 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         form.addRow("Segmentation:", self._segmentation)
         form.addRow("Source volume:", self._source)
         form.addRow(self._segments)
+        self._undo_redo = QtWidgets.QFrame()
+        self._undo_redo.setObjectName("UndoRedoGroupBox")
+        grid = QtWidgets.QGridLayout(self._undo_redo)
+        for column, (name, slot) in enumerate((("Undo", self.undo), ("Redo", self.redo))):
+            button = QtWidgets.QToolButton(text=name)
+            button.setObjectName(f"{name}Button")
+            button.clicked.connect(slot)
+            grid.addWidget(button, 0, column)
         form.addRow(self._buttons)
+        form.addRow(self._undo_redo)
         form.addRow(self._options)
         self._segmentation.currentNodeChanged.connect(self.setSegmentationNode)
         self._source.currentNodeChanged.connect(self.setSourceVolumeNode)
@@ -438,6 +448,8 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._logic.SetMRMLScene(self._scene)
         self._segmentation.setMRMLScene(self._scene)
         self._source.setMRMLScene(self._scene)
+        if slicer.app.layoutManager() is not None:
+            slicer.app.layoutManager().layoutChanged.connect(self._layout_changed)
 
     # effects
 
@@ -535,6 +547,10 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._logic.SetSegmentEditorNode(node)
         self._observe_none()
         self._observe(node, vtk.vtkCommand.ModifiedEvent, self.updateWidgetFromMRML)
+        self._observe(
+            self._logic, self._logic.SegmentationHistoryChangedEvent, self._show_undo_redo
+        )
+        self._show_undo_redo()
         if node is not None:
             changed = slicer.vtkMRMLSegmentEditorNode.EffectParameterModified
             self._observe(node, changed, self._parameters_changed)
@@ -611,9 +627,20 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     def setSourceVolumeNodeID(self, node_id: str) -> None:
         self.setSourceVolumeNode(self._scene.GetNodeByID(node_id) if node_id else None)
 
-    def showSourceVolumeInSliceViewers(self, force_show=False, fit_slice=True) -> bool:
-        slicer.util.setSliceViewerLayers(background=self.sourceVolumeNode(), fit=fit_slice)
-        return True
+    def showSourceVolumeInSliceViewers(self, force_show=False, fit_slice=False) -> None:
+        """Where it is shown already, views stay as they are."""
+        volume, layout = self.sourceVolumeNode(), slicer.app.layoutManager()
+        for name in layout.sliceViewNames():
+            logic = layout.sliceWidget(name).sliceLogic()
+            layers = logic.GetSliceCompositeNode()
+            shown = (layers.GetBackgroundVolumeID(), layers.GetForegroundVolumeID())
+            if volume.GetID() in shown and not force_show:
+                continue
+            layers.SetBackgroundVolumeID(volume.GetID())
+            layers.SetForegroundVolumeID(None)
+            layers.SetLabelVolumeID(None)
+            if fit_slice:
+                logic.FitSliceToBackground()
 
     def currentSegmentID(self) -> str:
         return (self._node.GetSelectedSegmentID() or "") if self._node is not None else ""
@@ -636,6 +663,10 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     def setMaximumNumberOfUndoStates(self, count: int) -> None:
         self._logic.SetMaximumNumberOfUndoStates(count)
 
+    def _show_undo_redo(self) -> None:
+        for name, can in (("Undo", self._logic.CanUndo()), ("Redo", self._logic.CanRedo())):
+            self.findChild(QtWidgets.QToolButton, f"{name}Button").enabled = can
+
     def undo(self) -> None:
         self._logic.Undo()
 
@@ -643,8 +674,14 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._logic.Redo()
 
     def installKeyboardShortcuts(self, parent=None) -> None:
+        """Those of the application but for the next and the previous segment, and masking."""
         self.uninstallKeyboardShortcuts()
-        for keys, slot in (("Ctrl+Z", self.undo), ("Ctrl+Y", self.redo)):
+        slots = {"Z": self.undo, "Ctrl+Z": self.undo, "Y": self.redo, "Ctrl+Shift+Z": self.redo}
+        for number, effect in enumerate(self._effects[:9]):
+            name = effect.name
+            slots[str(number + 1)] = lambda name=name: self.setActiveEffectByName(name)
+        slots["Esc"] = lambda: self.setActiveEffect(None)
+        for keys, slot in slots.items():
             shortcut = QtGui.QShortcut(QtGui.QKeySequence(keys), parent or slicer.util.mainWindow())
             shortcut.activated.connect(slot)
             self._shortcuts.append(shortcut)
@@ -667,6 +704,12 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             for event in _EVENTS:
                 self._watch(interactor, event, self._interaction_with(view))
             self._watch(view.mrmlSliceNode(), "ModifiedEvent", self._view_event_with(view))
+
+    def _layout_changed(self) -> None:
+        if self._view_observers:
+            self.setupViewObservations()
+            for effect in self._effects:
+                effect._call("layoutChanged")
 
     def _watch(self, subject, event: str, call) -> None:
         tag = subject.AddObserver(event, call, 1.0)
