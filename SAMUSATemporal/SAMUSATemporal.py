@@ -95,6 +95,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.refresh_timer.connect("timeout()", self.refresh)
         self.connect_widgets()
         self.connect_logic()
+        slicer.app.aboutToQuit.connect(self.cleanup)  # the panel goes before `cleanup` is called
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.on_scene_closed)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.on_scene_loaded)
         self.on_working(1.0, "")
@@ -154,6 +155,8 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.exit()
         self.removeObservers()
         if self.logic is not None:
+            self.logic = None
+            slicer.app.aboutToQuit.disconnect(self.cleanup)
             self.refresh_timer.stop()
             for disconnect in self.disconnect:
                 disconnect()

@@ -311,6 +311,18 @@ def test_what_is_deleted_while_masks_come_ends_it_without_an_exception(opened, c
     running.process_events(0.3)
 
 
+def test_the_application_quits_while_masks_come(opened):
+    """Its main window goes before the modules are unloaded; what is left over fails the fixture."""
+    import slicer
+
+    panel, _ = opened
+    session = panel.logic.service.session
+    panel.ui.bothButton.click()
+    assert panel.temporal.is_propagating and session.running
+    slicer.app.aboutToQuit.emit()
+    assert panel.temporal.workspace is None and not session.running
+
+
 def test_a_killed_worker_is_said_and_one_click_goes_on(panel, case, running, tmp_path, monkeypatch):
     frames, size, ui, temporal = 150, (480, 640), panel.ui, panel.temporal
     volume = case.add_cine(np.zeros((frames, *size), np.uint8))

@@ -103,13 +103,12 @@ class qSlicerApplication(QtWidgets.QApplication):
 
     def _close(self) -> None:
         self.aboutToQuit.emit()
+        if self._window is not None:  # as Slicer's main(): before the modules are unloaded
+            self._layout._close()
+            self._window.delete()
         self._modules._unload_all()
         self._scene.Clear(False)  # with the singletons, slice logics would follow dead nodes
         end_observations()
-        if self._window is not None:
-            self._layout._close()
-            self._window._show_panel(None)
-            self._window.delete()
         for part in (self._modules, self._files):
             part.delete()
         self._scene = self._layout = self._window = None

@@ -228,6 +228,8 @@ def _remember(sender, signature: str, function, undo) -> None:
 
 def _disconnect(sender, signature: str, function=None) -> bool:
     """Undo the connections of a signal, given by name or signature; True if there were any."""
+    if not shiboken6.isValid(sender):  # its connections went with it
+        return False
     kept, undone = [], []
     for known in _connections.get(shiboken6.getCppPointer(sender)[0], []):
         same = (
