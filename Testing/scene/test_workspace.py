@@ -427,6 +427,31 @@ def test_a_segment_added_on_one_frame_is_on_all_and_browsing_removes_none(desk, 
     assert space.segment_ids() == [segment]
 
 
+def test_a_deleted_proxy_comes_back_with_the_next_frame_and_its_segments_are_heard_of(
+    desk, working, spaces
+):
+    space, _ = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    mask = click(desk, space, segment, 4)
+    working.scene.RemoveNode(space.masks.shown_node)
+    space.masks.write(segment, {5: mask})  # as a propagation that runs
+    space.show_frame(5)
+    assert np.array_equal(space.masks.mask(segment, 5), mask)
+    for _ in range(5):
+        desk.turn()
+    shown = space.masks.shown_node.GetSegmentation()
+    shown.GetSegment(segment).SetName("vessel")
+    items = [space.masks.stored_node.GetNthDataNode(n).GetSegmentation() for n in range(FRAMES)]
+
+    def is_everywhere(name):
+        return all(item.GetSegment(segment).GetName() == name for item in items)
+
+    desk.wait(lambda: is_everywhere("vessel"), "the new name on all frames")
+    shown.RemoveSegment(segment)
+    desk.wait(lambda: not space.masks.has_segment(segment), "its removal on all frames")
+    assert not space.is_closed and space.state.segments == []
+
+
 @pytest.mark.parametrize("what", ["clip", "segmentation", "browser", "state", "scene"])
 def test_nodes_deleted_during_a_run_close_the_workspace_in_words(desk, working, spaces, what):
     space, heard = open_cine(desk, working, spaces)

@@ -112,6 +112,8 @@ class Workspace:
         self._aligning = False
         self._shown_frame = self.source.shown_frame()
         self._observations: list[tuple[object, int]] = []
+        self._heard_masks = None  # the segmentation whose segments are listened to
+        self._heard_tags: list[int] = []
         self._observe()
         session.start()
         self._opener = Stepper(self._open(), soon, self._is_open, self._fail, self.opening.emit)
@@ -185,6 +187,7 @@ class Workspace:
         for node, tag in self._observations:
             node.RemoveObserver(tag)
         self._observations.clear()
+        self._listen_to(None)
         if self.annotated is not None:
             try:
                 self.annotated.close(saved)
@@ -712,27 +715,9 @@ class Workspace:
         return segment_id not in self._removed and self.masks.has_segment(segment_id)
 
     def _observe(self) -> None:
-        import slicer
         import vtk
 
-        events = slicer.vtkSegmentation
-        node = self.masks.shown_node
-        if node is not None:
-
-            @vtk.calldata_type(vtk.VTK_STRING)
-            def removed(_caller, _event, segment):
-                self._segment_removed(segment)
-
-            def edited(_caller, _event):
-                self._align_soon()
-
-            self._observations.append((node, node.AddObserver(events.SegmentRemoved, removed)))
-            for event in (
-                events.SegmentAdded,
-                events.SegmentModified,
-                events.SegmentsOrderModified,
-            ):
-                self._observations.append((node, node.AddObserver(event, edited)))
+        self._listen_to(self.masks.shown_node)
         if isinstance(self.source, SequenceSource):
             browser = self.source.browser
             tag = browser.AddObserver(
@@ -740,11 +725,37 @@ class Workspace:
             )
             self._observations.append((browser, tag))
 
+    def _listen_to(self, segmentation) -> None:
+        """Hear of segments that the user adds, edits and removes there, and nowhere else."""
+        import slicer
+        import vtk
+
+        if segmentation is self._heard_masks:
+            return
+        for tag in self._heard_tags:
+            self._heard_masks.RemoveObserver(tag)
+        self._heard_masks, self._heard_tags = segmentation, []
+        if segmentation is None:
+            return
+
+        @vtk.calldata_type(vtk.VTK_STRING)
+        def removed(_caller, _event, segment):
+            self._segment_removed(segment)
+
+        def edited(_caller, _event):
+            self._align_soon()
+
+        events = slicer.vtkSegmentation
+        self._heard_tags.append(segmentation.AddObserver(events.SegmentRemoved, removed))
+        for event in (events.SegmentAdded, events.SegmentModified, events.SegmentsOrderModified):
+            self._heard_tags.append(segmentation.AddObserver(event, edited))
+
     def _frame_shown(self) -> None:
         if self.is_closed:
             return
         try:
             shown = self.source.shown_frame()
+            self._listen_to(self.masks.shown_node)  # a proxy that was deleted is made anew
         except SceneChanged:
             return  # `check_nodes` closes
         if shown != self._shown_frame:
