@@ -19,7 +19,10 @@ class SegmentEditorBoundaryPoints(ScriptedLoadableModule):
             "Adds the effect SAMUSA to the Segment Editor: masks from clicks on the border."
         )
         parent.acknowledgementText = _("After the SAMUSA paper by Podvin et al.")
-        slicer.app.connect("startupCompleted()", self.register_effect)
+        if slicer.util.mainWindow() is None:  # Slicer is starting; effects are not known yet
+            slicer.app.connect("startupCompleted()", self.register_effect)
+        else:  # the module was added to a Slicer that runs
+            self.register_effect()
 
     def register_effect(self):
         import qSlicerSegmentationsEditorEffectsPythonQt as effects

@@ -28,6 +28,11 @@ REACH = 10  # display pixels within which a point is grabbed
 STATUS_MS = 400
 # Keys that the Segment Editor has for its own undo besides; here they do the same as ours.
 MORE_KEYS = {"undo": ("Z",), "redo": ("Y", "Ctrl+Shift+Z"), "accept": ("Enter",)}
+# In dark styles a pressed button can hardly be told from the others.
+CHOSEN = (
+    "QToolButton:checked { background: palette(highlight); color: palette(highlighted-text);"
+    " border: 1px solid palette(highlight); border-radius: 2px; padding: 3px; }"
+)
 TYPING = ("QLineEdit", "QTextEdit", "QPlainTextEdit", "QAbstractSpinBox", "QComboBox")
 
 
@@ -66,7 +71,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         """Up to the first <br> it is always shown, the rest by "Show details"."""
         return _(
             "<html><b>Click points on the border of a structure</b>, then press {accept} to accept "
-            "the mask.<br>"
+            "the mask<br>."
             "<p><img src='{picture}' width='320'></p>"
             "<p>Two clicks on opposite sides are often enough. A curve through the clicks is shown "
             "at once, then the model's mask; accepting writes it into the segment.</p><ul>"
@@ -90,6 +95,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def setupOptionsFrame(self):
         row = _row()
+        row.setStyleSheet(CHOSEN)
         self.kind_group = qt.QButtonGroup(row)
         self.kind_buttons = {}
         for name, (text, _tip, _key) in KINDS.items():
@@ -664,7 +670,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def _show_lock(self):
         view = self.current or self._any_view()
-        frame = self._tried(self.desk.locked_frame, self._shown(view)) if view else None
+        frame = self._tried(self.desk.locked_frame, self._shown(view)) if view is not None else None
         self.lock_row.visible = frame is not None
         if frame is not None:
             self.lock_label.text = _("Frame {frame} is approved; nothing changes it.").format(

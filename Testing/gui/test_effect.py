@@ -433,7 +433,7 @@ def test_the_editor_s_undo_never_puts_a_mask_of_one_frame_into_another(bench, ru
     assert bench.mask(frame).any() and not bench.mask(other).any()
 
 
-def test_an_approved_frame_says_so_and_is_unlocked_right_there(bench):
+def test_an_approved_frame_says_so_and_is_unlocked_right_there(bench, running, tmp_path):
     frame, points = bench.start, border(bench.truth[bench.start])
     for pixel in points:
         bench.click(pixel)
@@ -452,6 +452,9 @@ def test_an_approved_frame_says_so_and_is_unlocked_right_there(bench):
     assert f"Frame {frame} is approved" in bench.status
     assert len(bench.clicks.editor.clicks.points) == len(points)
     assert np.array_equal(bench.mask(frame), accepted)
+    running.set_palette("dark")
+    running.grab(bench.editor, tmp_path / "locked.png", (420, 640))
+    running.set_palette("light")
     bench.effect.unlock_button.click()
     bench.effect.show_status()
     assert bench.effect.lock_row.isHidden() and "unlocked" in bench.status

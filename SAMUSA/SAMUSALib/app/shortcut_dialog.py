@@ -9,7 +9,7 @@ from ..errors import InvalidValue
 from .settings import ACTION_WORDS, Settings
 
 GROUPS = {
-    "Segment Editor, effect SAMUSA": (
+    "In the Segment Editor, effect SAMUSA": (
         "accept",
         "clear",
         "delete_point",
@@ -18,8 +18,8 @@ GROUPS = {
         "exclude_points",
         "box",
     ),
-    "Both": ("undo", "redo", "next_frame", "previous_frame", "approve"),
-    "SAMUSA Temporal": ("window_start", "window_end", "propagate", "next_to_check"),
+    "In both": ("undo", "redo", "next_frame", "previous_frame", "approve"),
+    "In SAMUSA Temporal": ("window_start", "window_end", "propagate", "next_to_check"),
 }
 
 

@@ -18,8 +18,10 @@ class UndoButtons:
     def __init__(self, editor, undo: Callable[[], None], redo: Callable[[], None]):
         """editor: a qMRMLSegmentEditorWidget, or None: then there is nothing to replace."""
         self._replaced: dict[str, tuple] = {}  # name -> (the editor's, ours)
+        if editor is None:
+            return
         for column, (name, action) in enumerate(zip(NAMES, (undo, redo), strict=True)):
-            theirs = editor.findChild(qt.QToolButton, f"{name}Button") if editor else None
+            theirs = editor.findChild(qt.QToolButton, f"{name}Button")
             if theirs is None:
                 continue
             ours = qt.QToolButton()
