@@ -13,11 +13,14 @@ from SAMUSALib.clip import Clip, Geometry
 from SAMUSALib.engine import registry
 from SAMUSALib.masks import EncodedMask
 from SAMUSALib.places import data_folder, journals_folder
+from SAMUSALib.prompts import FramePrompts
 from SAMUSALib.worker.command import WorkerCommand
 from SAMUSALib.worker.journal import list_journals
+from SAMUSALib.worker.journal_records import SUFFIX
 from slicer_python import Setup
 
-MODULE = Path(__file__).resolve().parents[2] / "SAMUSA" / "SAMUSA.py"
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODULE = REPOSITORY / "SAMUSA" / "SAMUSA.py"
 SECTIONS = ("setupButton", "workerButton", "modelsButton", "recoveryButton", "trainingButton")
 
 
@@ -182,6 +185,36 @@ def test_the_module_s_own_test_passes(widget):
     import slicer
 
     slicer.selfTests["SAMUSA"](msec=10)
+
+
+def test_annotate_opens_the_segment_editor_with_the_effect(widget, running, monkeypatch):
+    import slicer
+
+    running.load_module(
+        REPOSITORY / "SegmentEditorBoundaryPoints" / "SegmentEditorBoundaryPoints.py"
+    )
+    slicer.app.startupCompleted.emit()
+    case = sys.modules["SegmentEditorBoundaryPoints"].SegmentEditorBoundaryPointsTest()
+    volume = slicer.util.addVolumeFromArray(np.zeros((3, 40, 40), np.uint8), name="Box")
+    editor = case.editor_on(volume)
+    editor.setActiveEffect(None)
+    module, chosen = types.SimpleNamespace(editor=editor), []
+    monkeypatch.setattr(slicer.modules, "SegmentEditorWidget", module, raising=False)
+    monkeypatch.setattr(slicer.util, "selectModule", chosen.append)
+    widget.ui.annotateButton.click()
+    assert chosen == ["SegmentEditor"]
+    assert editor.activeEffect().name == "SAMUSA"
+    editor.setActiveEffect(None)
+    case.doCleanups()
+
+
+def test_windows_opens_samusa_temporal(widget, running):
+    import slicer
+
+    running.load_module(REPOSITORY / "SAMUSATemporal" / "SAMUSATemporal.py")
+    slicer.util.selectModule("SAMUSA")
+    widget.ui.timelineButton.click()
+    assert slicer.util.selectedModule() == "SAMUSATemporal"
 
 
 # Set-up --------------------------------------------------------------------------------------
@@ -460,6 +493,49 @@ def test_unfinished_work_is_listed_saved_and_deleted(journal, widget, running, t
     running.dialogs.answer("OK", "3 masks that were not saved elsewhere will be gone")
     ui.recoverRemoveButton.click()
     running.wait_until(lambda: "It is deleted" in ui.recoveryLabel.text, what="the list")
+    assert not journal.exists() and ui.recoveryButton.text == "Unfinished work"
+
+
+def opened_sample(service, running):
+    """The workspace of the sample clip, loaded into an empty scene."""
+    import slicer
+
+    sequence = sys.modules["SAMUSA"].load_sample()
+    browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForSequenceNode(sequence)
+    workspace = service.workspaces.open(browser.GetProxyNode(sequence))
+    running.wait_until(lambda: workspace.is_open, 60, "the workspace")
+    return workspace
+
+
+def test_unfinished_work_is_put_back_into_the_scene(widget, running, tmp_path, home):
+    import slicer
+
+    ui, service = widget.ui, widget.service
+    widget.service.settings.model = "spline"
+    service.apply_settings()
+    before = opened_sample(service, running)
+    segment = before.masks.add_segment("lesion")
+    mask = np.zeros((256, 256), bool)
+    mask[100:140, 90:150] = True
+    prompts = FramePrompts(boundary=[[90, 100], [149, 100], [149, 139], [90, 139]])
+    before.accept(segment, 5, [prompts], mask, 0.9)
+    (journal,) = journals_folder().glob(f"*{SUFFIX}")
+    left = journal.read_bytes()
+    slicer.mrmlScene.Clear()
+    running.wait_until(lambda: not len(service.workspaces), what="the end of the workspace")
+    journal.write_bytes(left)  # as a Slicer leaves it that is killed
+
+    workspace = opened_sample(service, running)
+    widget.recovery.refresh()
+    running.wait_until(lambda: ui.journalList.topLevelItemCount == 1, what="the list")
+    ui.journalList.setCurrentItem(ui.journalList.topLevelItem(0))
+    ui.recoverLoadButton.click()
+    running.wait_until(lambda: "1 frame is back" in ui.recoveryLabel.text, 30, "the masks")
+    (found,) = workspace.masks.segments()
+    assert found.name == "lesion"
+    assert np.array_equal(workspace.masks.mask(found.id, 5), mask)
+    assert np.array_equal(workspace.steps(found.id, 5)[-1].boundary, prompts.boundary)
+    running.wait_until(lambda: not ui.journalList.topLevelItemCount, 30, "the journal's end")
     assert not journal.exists() and ui.recoveryButton.text == "Unfinished work"
 
 

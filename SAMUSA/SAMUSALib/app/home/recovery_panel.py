@@ -16,7 +16,10 @@ from ..jobs import Job, JobEnd, samusa_command
 from ..qprocess import QProcessTransport
 from ..service import Service, local_command
 from ..steps import Stepper
+from ..workspace import Workspace
 from .widgets import confirmed, current_key, fill
+
+REMOVED_MS = 2000  # by then a journal that was put back is removed: another holds all of it
 
 
 class RecoveryPanel:
@@ -25,6 +28,7 @@ class RecoveryPanel:
         self._journals: dict[str, JournalSummary] = {}
         self._stepper: Stepper | None = None
         self._job: Job | None = None
+        self._closed = False
         ui.journalList.itemSelectionChanged.connect(lambda: self._on_selected())
         ui.recoverLoadButton.clicked.connect(lambda: self._on_put_back())
         ui.recoverSaveButton.clicked.connect(lambda: self._on_save())
@@ -33,6 +37,8 @@ class RecoveryPanel:
 
     def refresh(self, text: str = "") -> None:
         """Look for journals; long ones take a moment, so one after the other."""
+        if self._closed:
+            return
         found: dict[str, JournalSummary] = {}
 
         def look():
@@ -55,6 +61,7 @@ class RecoveryPanel:
         self._stepper = Stepper(look(), lambda call: qt.QTimer.singleShot(0, call), ready)
 
     def close(self) -> None:
+        self._closed = True
         if self._stepper is not None:
             self._stepper.cancel()
         job, self._job = self._job, None
@@ -94,12 +101,7 @@ class RecoveryPanel:
         clip = self._journals[path].clip
         for workspace in self._service.workspaces:
             if workspace.is_open and workspace.annotated.work.clip.fingerprint == clip.fingerprint:
-                try:
-                    workspace.recover(path)
-                except SamusaError as error:
-                    self.refresh(str(error))
-                    return
-                self.refresh(_("The masks of {name} are being put back.").format(name=clip.name))
+                self._put_back(path, workspace)
                 return
         where = _(" (it was {source})").format(source=clip.source) if clip.source else ""
         self.refresh(
@@ -108,6 +110,22 @@ class RecoveryPanel:
                 "save it as files."
             ).format(name=clip.name, where=where)
         )
+
+    def _put_back(self, path: str, workspace: Workspace) -> None:
+        def told(text: str) -> None:
+            stop_listening()
+            self.refresh(text)
+            qt.QTimer.singleShot(REMOVED_MS, lambda: self.refresh(text))
+
+        stop_listening = workspace.notice.connect(told)
+        try:
+            workspace.recover(path)
+        except SamusaError as error:
+            stop_listening()
+            self.refresh(str(error))
+            return
+        name = workspace.annotated.work.clip.name
+        self.refresh(_("The masks of {name} are being put back.").format(name=name))
 
     def _on_save(self) -> None:
         path = current_key(self._ui.journalList)
