@@ -21,7 +21,7 @@ from .steps import Stepper
 if TYPE_CHECKING:
     from .workspace import Workspace
 
-PER_PIECE = 8  # frames written at once; one of 640 x 480 takes about 1 ms
+PER_PIECE = 4  # frames written at once; one of 640 x 480 takes 1 to 3 ms
 
 
 @dataclass(frozen=True)
