@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from SAMUSALib.annotation import FrameState
-from SAMUSALib.app.review import overlap, to_check
+from SAMUSALib.app.review import Jumps, overlap, to_check
 from SAMUSALib.app.settings import ACTION_WORDS, SHORTCUTS, Settings
 from SAMUSALib.app.signals import Signal
 from SAMUSALib.app.staleness import Stale
@@ -148,12 +148,24 @@ def test_unsure_frames_and_jumps_come_first_and_neighbours_are_named_once():
     marks[20] = FrameMark(FrameState.PROPAGATED, 0.2)
     marks[21] = FrameMark(FrameState.PROPAGATED, 0.25)
     marks[5] = FrameMark(FrameState.REVIEWED, 0.0)
-    masks = {n: square(10) for n in range(30)}
-    masks[12] = square(40)
-    chosen = to_check(marks, masks)
+    masks = {("s", n): square(10) for n in range(30)}
+    masks["s", 12] = square(40)
+    jumps = Jumps()
+    chosen = to_check(marks, lambda frame: jumps.of("s", frame, masks))
     assert set(chosen[:2]) == {12, 20}
     assert 21 not in chosen and 5 not in chosen and 13 not in chosen
-    assert to_check({}, {}) == []
+    assert to_check({}, lambda frame: 0.0) == []
+
+
+def test_a_jump_is_looked_at_again_only_when_one_of_its_masks_is_another(monkeypatch):
+    masks, jumps, looked = {("s", 3): square(10), ("s", 4): square(15)}, Jumps(), []
+    monkeypatch.setattr(
+        "SAMUSALib.app.review.overlap", lambda *pair: looked.append(pair) or overlap(*pair)
+    )
+    assert jumps.of("s", 4, masks) == jumps.of("s", 4, masks) == pytest.approx(2 / 3)
+    assert len(looked) == 1 and jumps.of("s", 3, masks) == 0.0
+    masks["s", 3] = square(15)
+    assert jumps.of("s", 4, masks) == 0.0 and len(looked) == 2
 
 
 def test_long_work_leaves_turns_to_others_and_can_be_stopped(monkeypatch):
