@@ -28,11 +28,6 @@ REACH = 10  # display pixels within which a point is grabbed
 STATUS_MS = 400
 # Keys that the Segment Editor has for its own undo besides; here they do the same as ours.
 MORE_KEYS = {"undo": ("Z",), "redo": ("Y", "Ctrl+Shift+Z"), "accept": ("Enter",)}
-# In dark styles a pressed button can hardly be told from the others.
-CHOSEN = (
-    "QToolButton:checked { background: palette(highlight); color: palette(highlighted-text);"
-    " border: 1px solid palette(highlight); border-radius: 2px; padding: 3px; }"
-)
 TYPING = ("QLineEdit", "QTextEdit", "QPlainTextEdit", "QAbstractSpinBox", "QComboBox")
 
 
@@ -77,7 +72,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             "at once, then the model's mask; accepting writes it into the segment.</p><ul>"
             "<li>Shift + click: a point inside. Ctrl + click: a point outside.</li>"
             "<li>Drag a point to move it; {delete_point} removes the one under the mouse.</li>"
-            "<li>{clear}: forget the clicks.</li>"
+            "<li>{clear}: forget the clicks; where there are none, leave the effect.</li>"
             "<li>{undo}, {redo}: one click back or forth, then accepted masks.</li>"
             "<li>{next_frame}, {previous_frame}: next and previous frame.</li>"
             "<li>{approve}: approve the frame, so that nothing changes it; once more unlocks "
@@ -95,7 +90,6 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def setupOptionsFrame(self):
         row = _row()
-        row.setStyleSheet(CHOSEN)
         self.kind_group = qt.QButtonGroup(row)
         self.kind_buttons = {}
         for name, (text, _tip, _key) in KINDS.items():
@@ -197,7 +191,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.shortcuts.remove()
         self.undo_buttons.release()
         if self.key_dialog is not None:
-            self.key_dialog.dialog.close()
+            self.key_dialog.close()
         self.observe_none()
         self.service.notice.disconnect(self.tell)
         self.service.state_changed.disconnect(self.worker_changed)
@@ -248,6 +242,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         kind = self.scriptedEffect.parameter("Kind")
         for name, button in self.kind_buttons.items():
             button.checked = name == kind
+            font = button.font  # in dark styles a pressed button hardly looks pressed
+            font.setBold(name == kind)
+            button.font = font
         self.mask_box.blockSignals(True)
         self.mask_box.checked = self.scriptedEffect.integerParameter("StartFromMask") != 0
         self.mask_box.blockSignals(False)
@@ -389,6 +386,14 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         clicks = self._current_clicks()
         if clicks is not None:
             clicks.clear()
+
+    def clear_or_leave(self):
+        """The key does both, as Esc leaves every effect of the Segment Editor."""
+        clicks = self._current_clicks()
+        if clicks is not None and clicks.editor.is_changed:
+            self.clear()
+        else:
+            self.scriptedEffect.selectEffect("")
 
     def delete_point(self):
         if self.hovered is not None:
@@ -673,9 +678,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         frame = self._tried(self.desk.locked_frame, self._shown(view)) if view is not None else None
         self.lock_row.visible = frame is not None
         if frame is not None:
-            self.lock_label.text = _("Frame {frame} is approved; nothing changes it.").format(
-                frame=frame
-            )
+            self.lock_label.text = _("Frame {frame} is approved and locked.").format(frame=frame)
 
 
 def _row():
@@ -690,7 +693,7 @@ def _actions(effect):
     """Names of settings.SHORTCUTS that are the effect's, and what they do."""
     actions = {
         "accept": effect.accept,
-        "clear": effect.clear,
+        "clear": effect.clear_or_leave,
         "delete_point": effect.delete_point,
         "undo": effect.undo,
         "redo": effect.redo,

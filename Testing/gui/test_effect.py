@@ -19,22 +19,16 @@ def phantom():
 
 
 def add_cine(frames):
-    """A sequence in a browser; returns (browser, volume that shows it)."""
+    """(browser, volume that shows it) of a cine as the self-tests make it."""
     import slicer
 
-    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Cine")
-    sequence.SetIndexName("time")
-    sequence.SetIndexUnit("s")
-    for t, frame in enumerate(frames):
-        item = slicer.vtkMRMLScalarVolumeNode()
-        item.SetName("Cine")
-        slicer.util.updateVolumeFromArray(item, frame[None])
-        item.SetSpacing(SPACING, SPACING, 1.0)
-        sequence.SetDataNodeAtValue(item, f"{t / 10:.1f}")
-    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Browser")
-    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
-    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
-    return browser, browser.GetProxyNode(sequence)
+    slicer.app.moduleManager()._load(MODULE.parent / "SAMUSATemporal" / "SAMUSATemporal.py")
+    from SAMUSATemporal import SAMUSATemporalTest
+
+    from SAMUSALib.scene.clip_source import sequence_of
+
+    volume = SAMUSATemporalTest.add_cine(frames, SPACING)
+    return sequence_of(volume)[0], volume
 
 
 class Bench:
@@ -218,6 +212,8 @@ def test_steps_back_take_clicks_first(bench):
     assert len(bench.clicks.editor.clicks.points) == 3
     bench.key("Escape")
     assert bench.clicks.editor.clicks.is_empty and bench.editor.activeEffect() is not None
+    bench.key("Escape")
+    assert bench.editor.activeEffect() is None, "nothing to clear: as of other effects"
 
 
 def test_modifiers_keys_drag_delete_and_box(bench):
@@ -263,7 +259,9 @@ def test_a_click_beside_the_image_is_told_in_words(bench, running):
     assert "segment" in bench.status
 
 
-def test_keys_are_free_again_when_the_effect_is_left(bench):
+@pytest.mark.parametrize("way", ["left", "deleted"])
+def test_keys_and_buttons_are_free_again_when_the_effect_is(bench, way):
+    """An editor that is deleted cleans its effects up before."""
     import qt
     import slicer
 
@@ -272,9 +270,13 @@ def test_keys_are_free_again_when_the_effect_is_left(bench):
     bench.editor.setActiveEffect(None)
     bench.editor.setActiveEffectByName("SAMUSA")
     assert not other.enabled
-    bench.editor.setActiveEffect(None)
+    if way == "left":
+        bench.editor.setActiveEffect(None)
+    else:
+        bench.editor.activeEffect().cleanup()
     assert other.enabled and bench.effect.shortcuts.installed == []
     assert not bench.effect.drawings
+    assert not bench.editor.findChild(qt.QToolButton, "UndoButton").isHidden()
 
 
 def test_the_editor_s_own_keys_do_not_cancel_ours(bench):

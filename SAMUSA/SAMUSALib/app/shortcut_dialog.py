@@ -84,6 +84,12 @@ class ShortcutDialog:
         self.dialog.show()
         self.dialog.activateWindow()
 
+    def close(self) -> None:
+        try:
+            self.dialog.close()
+        except (ValueError, RuntimeError):  # deleted, with the main window
+            return
+
     def show_keys(self) -> None:
         for name, field in self.fields.items():
             field.setKeySequence(qt.QKeySequence(self.settings.shortcut(name)))
