@@ -1,16 +1,19 @@
 """The extension's own files: what CMake installs, what the Extensions Index is told."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-MODULES = ("SAMUSA", "SAMUSATemporal", "SegmentEditorBoundaryPoints")
-NOT_INSTALLED = {"CMakeLists.txt"}
+import layouts
+from layouts import MODULES, NOT_INSTALLED, REPOSITORY, files_of
+
 # slicer-extension-catalog-entry-schema-v1.0.2.json: no other keys, the first three are required.
 SCHEMA = "https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/slicer-extension-catalog-entry-schema-v1.0.2.json#"
 KEYS = {
@@ -25,22 +28,6 @@ KEYS = {
     "enabled": bool,
     "tier": int,
 }
-
-
-def files_of(module: str) -> set[str]:
-    """Relative paths of what git tracks or would add."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", module],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    if listed.returncode:
-        pytest.skip("needs git and a checkout")
-    names = (
-        Path(name).relative_to(module).as_posix() for name in listed.stdout.split("\0") if name
-    )
-    return {name for name in names if (REPOSITORY / module / name).is_file()}
 
 
 def installed(module: str) -> dict[str, set[str]]:
@@ -80,6 +67,96 @@ def test_every_file_of_a_module_is_installed(module):
     assert {name for name in wanted if name.endswith(".py")} <= scripts
     assert {name for name in wanted if not name.endswith(".py")} <= resources
     assert not [name for name in scripts | resources if "__pycache__" in name]
+
+
+def test_no_file_of_a_module_is_overwritten_by_another_s():
+    """Installed, all modules share one folder."""
+    names = [name for module in MODULES for name in files_of(module) - NOT_INSTALLED]
+    assert len(names) == len(set(names))
+
+
+SLICER_CONFIG = """
+set(Slicer_USE_FILE ${CMAKE_CURRENT_LIST_DIR}/UseSlicer.cmake)
+set(Slicer_EXTENSION_GENERATE_CONFIG ${CMAKE_CURRENT_LIST_DIR}/Nothing.cmake)
+set(Slicer_EXTENSION_CPACK ${CMAKE_CURRENT_LIST_DIR}/Nothing.cmake)
+"""
+USE_SLICER = """
+include(CTest)
+macro(slicerMacroBuildScriptedModule)
+  cmake_parse_arguments(MY "WITH_GENERIC_TESTS" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
+  if(MY_UNPARSED_ARGUMENTS OR NOT MY_WITH_GENERIC_TESTS)
+    message(FATAL_ERROR "wrong arguments of ${MY_NAME}: ${MY_UNPARSED_ARGUMENTS}")
+  endif()
+  foreach(name ${MY_SCRIPTS} ${MY_RESOURCES})
+    configure_file(${name} ${CMAKE_BINARY_DIR}/lib/qt-scripted-modules/${name} COPYONLY)
+  endforeach()
+endmacro()
+macro(slicer_add_python_unittest)
+  cmake_parse_arguments(MY "" "TESTNAME_PREFIX;SCRIPT" "SLICER_ARGS" ${ARGN})
+  if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${MY_SCRIPT} OR MY_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "wrong test ${MY_SCRIPT}: ${MY_UNPARSED_ARGUMENTS}")
+  endif()
+  add_test(NAME py_${MY_TESTNAME_PREFIX}${MY_SCRIPT} COMMAND true)
+endmacro()
+macro(slicer_add_python_test)
+  slicer_add_python_unittest(${ARGN})
+endmacro()
+"""
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")
+def test_cmake_takes_the_extension_and_builds_every_file(tmp_path):
+    """With a stand-in for Slicer's macros."""
+    slicer = tmp_path / "slicer"
+    slicer.mkdir()
+    (slicer / "SlicerConfig.cmake").write_text(SLICER_CONFIG)
+    (slicer / "UseSlicer.cmake").write_text(USE_SLICER)
+    (slicer / "Nothing.cmake").touch()
+    build = tmp_path / "build"
+    ran = subprocess.run(
+        ["cmake", "-S", REPOSITORY, "-B", build, f"-DSlicer_DIR={slicer}"],
+        capture_output=True,
+        text=True,
+    )
+    if "No CMAKE_CXX_COMPILER could be found" in ran.stderr:
+        pytest.skip("needs a compiler, which CMake looks for")
+    assert ran.returncode == 0, ran.stderr
+    modules = build / "lib" / "qt-scripted-modules"
+    found = {each.relative_to(modules).as_posix() for each in modules.rglob("*") if each.is_file()}
+    wanted = {name for module in MODULES for name in files_of(module) - NOT_INSTALLED}
+    assert found >= wanted and not [each for each in found if "__pycache__" in each]
+    tests = subprocess.run(["ctest", "-N"], cwd=build, capture_output=True, text=True).stdout
+    assert re.findall(r": py_(\S+)", tests) == [
+        *(f"{module}.py" for module in MODULES),
+        "samusa_nomainwindow_run.py",
+    ]
+
+
+@pytest.mark.parametrize("lay", [layouts.checkout, layouts.built])
+def test_the_library_finds_models_and_recipes_where_it_lies(lay, tmp_path):
+    folders = lay(tmp_path / "Programme für Ärzte")
+    code = """
+import json, SAMUSALib
+from SAMUSALib.engine import registry
+from SAMUSALib.training.recipes import list_recipes
+from SAMUSALib.worker.command import WorkerCommand
+here = [each.name for each in registry.list_models() if each.is_here and each.path]
+worker = WorkerCommand.this_python().environment["PYTHONPATH"]
+print(json.dumps([SAMUSALib.__file__, here, sorted(list_recipes()), worker]))
+"""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, folders)),
+        "PYTHONIOENCODING": "utf-8",
+        "SAMUSA_HOME": str(tmp_path / "home"),
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8"
+    )
+    assert ran.returncode == 0, ran.stderr
+    library, models, recipes, worker = json.loads(ran.stdout)
+    assert Path(library).parents[1] == Path(worker) == folders[-1]
+    assert models == ["samusa-small"] and "fine-tune" in recipes
 
 
 def test_the_embedded_model_and_the_recipes_are_installed():
