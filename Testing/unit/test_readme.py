@@ -10,11 +10,12 @@ import xml.etree.ElementTree as ElementTree
 from functools import cache
 from pathlib import Path
 
+import nrrd
 import pytest
 import yaml
 
 from SAMUSALib.app.settings import SHORTCUTS
-from SAMUSALib.cli.main import build_parser
+from SAMUSALib.cli.main import build_parser, main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
@@ -59,16 +60,19 @@ def rows(text: str) -> list[list[str]]:
     return [row for row in cells if set(row[0]) - set("-: ")]
 
 
-def code(path: Path) -> list[str]:
-    """Lines of a document's code blocks; those that end in a backslash are joined."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", path.read_text(), re.M | re.S)
-    blocks += re.findall(r"(?:^    .+\n)+", path.read_text(), re.M)
+def code(text: str) -> list[str]:
+    """Lines of code blocks; those that end in a backslash are joined."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S)
+    blocks += re.findall(r"(?:^    .+\n)+", text, re.M)
     return "".join(blocks).replace("\\\n", " ").splitlines()
 
 
-def inline(path: Path) -> list[str]:
-    prose = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S)
-    return re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose)
+def prose(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+
+
+def code_and_quotes(text: str) -> list[str]:
+    return code(text) + re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose(text))
 
 
 @cache
@@ -168,8 +172,7 @@ def sub_command(words: list[str]):
 
 @pytest.mark.parametrize("name", names(DOCUMENTS))
 def test_every_command_and_option_exists(name):
-    path = REPOSITORY / name
-    for command in commands(code(path) + inline(path)):
+    for command in commands(code_and_quotes((REPOSITORY / name).read_text())):
         words = shlex.split(command)[1:]
         options = {each for action in sub_command(words)._actions for each in action.option_strings}
         unknown = {word for word in words if word.startswith("--")} - options
@@ -178,7 +181,7 @@ def test_every_command_and_option_exists(name):
 
 @pytest.mark.parametrize("name", names(DOCUMENTS))
 def test_every_command_of_a_code_block_can_be_run_as_it_stands(name, capsys):
-    for command in commands(code(REPOSITORY / name)):
+    for command in commands(code((REPOSITORY / name).read_text())):
         if re.search(r"[…[|]", command):  # something is left out or optional
             continue
         try:
@@ -190,23 +193,21 @@ def test_every_command_of_a_code_block_can_be_run_as_it_stands(name, capsys):
 @pytest.mark.parametrize("name", names(DOCUMENTS))
 def test_every_target_of_make_exists(name):
     targets = set(re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.M))
-    text = "\n".join([*code(REPOSITORY / name), *inline(REPOSITORY / name)])
+    text = "\n".join(code_and_quotes((REPOSITORY / name).read_text()))
     for words in re.findall(r"^make ((?:\S+=\S+ )*)([\w-]+)", text, re.M):
         assert words[1] in targets
 
 
 def anchors(path: Path) -> set[str]:
     """As GitHub makes them from headings."""
-    prose = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S)
-    headings = re.findall(r"^#+ (.+)$", prose, re.M)
+    headings = re.findall(r"^#+ (.+)$", prose(path.read_text()), re.M)
     return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
 
 
 @pytest.mark.parametrize("name", names(DOCUMENTS))
 def test_every_link_leads_to_a_file_and_a_heading(name):
     path = REPOSITORY / name
-    prose = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.M | re.S)
-    for target in re.findall(r"\]\(([^)\s]+)\)", prose):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(path.read_text())):
         if re.match(r"\w+:", target):
             continue
         place, _, anchor = target.partition("#")
@@ -219,8 +220,8 @@ def test_every_link_leads_to_a_file_and_a_heading(name):
 @pytest.mark.parametrize("name", names(DOCUMENTS))
 def test_every_file_that_is_named_exists(name):
     tops = "|".join(("Testing", "docs", "Resources", "SAMUSALib", *MODULES))
-    for text in [*inline(REPOSITORY / name), *code(REPOSITORY / name)]:
-        for place in re.findall(rf"(?<![\w/.])(?:{tops})/[\w/.-]+\w", text):
+    for line in code_and_quotes((REPOSITORY / name).read_text()):
+        for place in re.findall(rf"(?<![\w/.])(?:{tops})/[\w/.-]+\.\w+", line):
             roots = (REPOSITORY, REPOSITORY / "SAMUSA")
             assert any((root / place).exists() for root in roots), f"{name}: {place}"
 
@@ -234,6 +235,28 @@ def test_every_python_example_imports_what_is_there(name):
                 module = importlib.import_module(node.module)
                 for each in node.names:
                     assert hasattr(module, each.name), f"{name}: {node.module}.{each.name}"
+
+
+def test_the_tutorial_of_the_command_line_leads_to_good_masks(tmp_path, monkeypatch):
+    text = section(COMMAND_LINE, "## Five minutes")
+    (prompts,) = re.findall(r"^```json\n(.*?)^```", text, re.M | re.S)
+    shown = commands(code(text))
+    assert [command.split()[1] for command in shown] == ["phantom", "annotate"]
+    monkeypatch.chdir(tmp_path)
+    Path("prompts.json").write_text(prompts)
+    for command in shown:
+        assert main(shlex.split(command)[1:]) == 0, command
+    masks, _ = nrrd.read("lesion.seg.nrrd")
+    truth, header = nrrd.read("truth.seg.nrrd")
+    (value,) = [
+        int(header[f"Segment{index}_LabelValue"])
+        for index in range(2)
+        if header[f"Segment{index}_Name"].startswith("hypo")
+    ]
+    ((start, end),) = json.loads(prompts)["segments"][0]["windows"]
+    mask, lesion = masks[..., start : end + 1] > 0, truth[..., start : end + 1] == value
+    dice = 2 * (mask & lesion).sum((0, 1)) / (mask.sum((0, 1)) + lesion.sum((0, 1)))
+    assert dice.mean() > 0.85
 
 
 def test_the_indices_name_every_document():
