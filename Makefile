@@ -51,6 +51,7 @@ bench: setup
 	@$(BIN)/python Testing/benchmarks/engine.py --out "$(OUT)"
 	@$(BIN)/python Testing/benchmarks/official.py --out "$(OUT)"
 	@$(BIN)/python Testing/benchmarks/worker.py --out "$(OUT)"
+	@$(BIN)/python Testing/benchmarks/in_slicer.py --out "$(OUT)"
 
 bench-training: setup
 	@echo "Measuring training on this computer (a few minutes; leave it alone meanwhile)"

@@ -136,6 +136,11 @@ class Workspace:
         """Whether a long step is being undone or done again."""
         return self._replays.running
 
+    @property
+    def is_journaling(self) -> bool:
+        """Whether something that changed is not in the journal yet."""
+        return bool(self._unkept)
+
     def _open(self):
         for done in self.source.survey():
             yield Opening(0.4 * done, "Looking at the pixels")
@@ -221,7 +226,9 @@ class Workspace:
     def check_saved(self) -> None:
         """Where the scene has been saved since the last change, with the masks, the journal so far
         is not needed any more. (Slicer tells nobody when it saves.)"""
-        if not self.is_open or self.is_replaying or self._unkept or self.annotated.journal is None:
+        if not self.is_open or self.is_replaying or self.is_journaling:
+            return
+        if self.annotated.journal is None:
             return
         try:
             state, masks = self.state.node, self.masks.stored_node
