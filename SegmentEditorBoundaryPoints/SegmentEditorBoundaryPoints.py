@@ -62,6 +62,7 @@ class SegmentEditorBoundaryPointsTest(ScriptedLoadableModuleTest):
         editor = self.editor_on(volume)
         effect = editor.activeEffect().self()
         effect.service.session.set_model("spline")
+        self.addCleanup(effect.service.apply_settings)
         view = slicer.app.layoutManager().sliceWidget("Red")
         slicer.util.setSliceViewerLayers(background=volume, fit=True)
         view.mrmlSliceNode().JumpSliceByOffsetting(*self.place(volume, (40, 30, 3)))
@@ -72,18 +73,26 @@ class SegmentEditorBoundaryPointsTest(ScriptedLoadableModuleTest):
         self.assertTrue(clicks.mask[30, 40])
         self.wait(lambda: not clicks.is_waiting)
         effect.accept()
-        found = slicer.util.arrayFromSegmentBinaryLabelmap(
-            editor.segmentationNode(), editor.currentSegmentID(), volume
-        )
-        self.assertTrue(found[3, 30, 40] and not found[3, 5, 5] and not found[2].any())
+        accepted = self.mask(editor, volume)
+        self.assertTrue(accepted[3, 30, 40] and not accepted[3, 5, 5] and not accepted[2].any())
         effect.undo()
-        found = slicer.util.arrayFromSegmentBinaryLabelmap(
-            editor.segmentationNode(), editor.currentSegmentID(), volume
-        )
-        self.assertFalse(found.any())
+        self.assertFalse(self.mask(editor, volume).any())
+        effect.redo()
+        np.testing.assert_array_equal(self.mask(editor, volume), accepted)
         editor.setActiveEffect(None)
+        editor.undo()  # the Segment Editor's own takes back the stay in the effect
+        self.assertFalse(self.mask(editor, volume).any())
+        editor.redo()
+        np.testing.assert_array_equal(self.mask(editor, volume), accepted)
         for workspace in effect.service.workspaces:
             workspace.close(saved=True)  # a test leaves no unfinished work
+
+    @staticmethod
+    def mask(editor, volume):
+        """The chosen segment on the grid of the volume, a copy."""
+        return slicer.util.arrayFromSegmentBinaryLabelmap(
+            editor.segmentationNode(), editor.currentSegmentID(), volume
+        ).copy()
 
     def editor_on(self, volume):
         """A Segment Editor of its own, with a segment chosen and the effect active."""

@@ -40,10 +40,11 @@ def test_a_click_beside_the_frame_is_refused_and_changes_nothing(editor, x, y):
 def test_steps_go_back_and_forth_and_a_new_click_ends_what_was_undone(editor):
     for x in (1, 2, 3):
         editor.add("boundary", x, 0)
+    assert editor.can_undo and not editor.can_redo
     assert editor.undo() and editor.undo() and len(editor.steps) == 1
-    assert editor.redo() and len(editor.steps) == 2
+    assert editor.can_redo and editor.redo() and len(editor.steps) == 2
     editor.add("include", 9, 9)
-    assert not editor.redo()
+    assert not editor.can_redo and not editor.redo()
     assert places(editor) == [("boundary", 1, 0), ("boundary", 2, 0), ("include", 9, 9)]
     while editor.undo():
         pass
@@ -101,7 +102,7 @@ def test_deleting_is_a_step(editor):
 
 def test_what_was_accepted_is_where_undo_ends(editor):
     editor.load([FramePrompts(boundary=[[1, 1]]), FramePrompts(boundary=[[1, 1], [9, 9]])])
-    assert not editor.is_changed and not editor.undo()
+    assert not editor.is_changed and not editor.can_undo and not editor.undo()
     editor.add("exclude", 4, 4)
     assert editor.is_changed and len(editor.steps) == 3
     editor.clear()
