@@ -158,9 +158,14 @@ def commands(lines: list[str]) -> list[str]:
     return [line for line in lines if re.match(r"samusa [a-z]", line)]
 
 
+@cache
+def parser():
+    return build_parser()
+
+
 def sub_command(words: list[str]):
     """The parser that the first words lead to."""
-    found = build_parser()
+    found = parser()
     for word in words:
         choices = [action.choices for action in found._actions if action.nargs == "A..."]
         if not choices:
@@ -185,7 +190,7 @@ def test_every_command_of_a_code_block_can_be_run_as_it_stands(name, capsys):
         if re.search(r"[…[|]", command):  # something is left out or optional
             continue
         try:
-            build_parser().parse_args(shlex.split(command)[1:])
+            parser().parse_args(shlex.split(command)[1:])
         except SystemExit:
             pytest.fail(f"{command}: {capsys.readouterr().err}")
 
