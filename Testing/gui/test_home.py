@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from SAMUSALib.annotation import FrameState
+from SAMUSALib.app.service import local_command, worker_command
+from SAMUSALib.app.settings import PLACES
 from SAMUSALib.clip import Clip, Geometry
 from SAMUSALib.engine import registry
 from SAMUSALib.masks import EncodedMask
@@ -334,6 +336,22 @@ def test_a_place_that_is_none_is_refused_and_nothing_changes(widget, place, fiel
     ui.workerApplyButton.click()
     assert message in ui.workerLabel.text
     assert widget.service.settings.place == "slicer" and not widget.service.session.running
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_other_programs_get_the_environment_from_before_slicer_s(widget, monkeypatch, place):
+    """With Slicer's libraries the system's ssh does not even start."""
+    import slicer
+
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/Slicer/lib")
+    monkeypatch.setattr(slicer.util, "startupEnvironment", lambda: {"PATH": "/before/slicer"})
+    settings = widget.service.settings
+    settings.place, settings.ssh_host, settings.python = place, "gpu", "/env/bin/python"
+    for command in (worker_command(settings), local_command(settings)):
+        assert command.environment["PATH"] == "/before/slicer"
+        assert "LD_LIBRARY_PATH" not in command.environment
+    installer = widget.set_up.installation._command
+    assert "LD_LIBRARY_PATH" not in installer.environment
 
 
 def test_settings_are_there_again_when_slicer_starts_anew(widget):

@@ -16,6 +16,7 @@ import pytest
 
 QtCore = pytest.importorskip("PySide6.QtCore", reason="PySide6 is not installed")
 
+import host  # noqa: E402
 import pythonqt_process  # noqa: E402
 
 from processes import Recorder, gone, python  # noqa: E402
@@ -35,6 +36,9 @@ posix = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
 @pytest.fixture(scope="module")
 def application():
+    if host.missing() is None:
+        with host.running(main_window=False):
+            pass  # makes its application: there is one only, and later tests need that
     return QtCore.QCoreApplication.instance() or QtCore.QCoreApplication([])
 
 
@@ -97,6 +101,17 @@ def test_a_process_that_ends_at_once_is_told_once_with_its_last_words(transport)
     QtCore.QCoreApplication.processEvents()
     assert (seen.data.strip(), seen.log.strip()) == (b"bye", "Größe")
     assert seen.ends == ["ended with status 3"]
+
+
+def test_a_process_outlives_the_signal_that_tells_its_end(transport):
+    """PythonQt destroys a QProcess with its last reference, also within its own signal."""
+    seen, alive = Recorder(), []
+    transport.start(python("print(1)"), seen)
+    process = weakref.ref(transport._process)
+    process()._wrapped.finished.connect(lambda *_: alive.append(process() is not None))
+    run_until(lambda: alive)
+    assert alive == [True] and seen.ends == ["ended with status 0"]
+    run_until(lambda: process() is None)
 
 
 @pytest.mark.parametrize("program", ["/nowhere/python", ""])

@@ -414,6 +414,13 @@ def test_dicom_without_calibration_says_so(tmp_path):
     assert not clip.geometry.calibrated and clip.times is None
 
 
+def test_dicom_with_the_older_pydicom_of_slicer_5_10_says_what_to_do(tmp_path, monkeypatch):
+    path = dicom(tmp_path / "a.dcm", noise(2, 6, 8))
+    monkeypatch.setitem(sys.modules, "pydicom.pixels", None)
+    with pytest.raises(UnreadableFile, match="needs pydicom 3 .* use Slicer 5.12 or newer"):
+        read_clip(path)
+
+
 def test_dicom_frame_time_vector_and_pixel_spacing(tmp_path):
     path = dicom(
         tmp_path / "a.dcm", noise(3, 6, 8), FrameTimeVector=[0, 30, 50], PixelSpacing=[0.4, 0.2]

@@ -130,7 +130,8 @@ class QProcessTransport:
         receiver, self._process, self._receiver = self._receiver, None, None
         process.blockSignals(True)
         if self._ended(process):
-            process.deleteLater()
+            # Not here: one of its signals may be calling, and PythonQt destroys what nobody holds.
+            self.soon(lambda: process.deleteLater())
         else:
             self._undead.append(process)
         receiver.ended(reason)

@@ -97,7 +97,14 @@ def _dataset(path: Path):
 def _frames(path: Path, dataset) -> Iterator[np.ndarray]:
     """(H, W) or (H, W, 3), as stored except that colour is RGB."""
     import pydicom
-    from pydicom.pixels import apply_color_lut, iter_pixels
+
+    try:
+        from pydicom.pixels import apply_color_lut, iter_pixels
+    except ModuleNotFoundError:  # Slicer 5.10 brings 2.4
+        raise UnreadableFile(
+            f"{path} needs pydicom 3 to be read, and here is {pydicom.__version__}; use Slicer "
+            "5.12 or newer, or load it in Slicer and save it as .nrrd"
+        ) from None
 
     syntax = dataset.file_meta.TransferSyntaxUID
     if str(syntax).startswith(_VIDEO_SYNTAXES):
