@@ -365,6 +365,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             for what, value in self.temporal.readout(self.ui.ventricleBox.checked)
         )
         self.ui.readoutLabel.text = f"<table>{rows}</table>" if rows else ""
+        self.ui.readoutLabel.visible = bool(rows)
 
     def plot(self):
         from SAMUSALib.errors import InvalidValue
@@ -496,6 +497,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.approveButton.text = _("Unlock") if locked else _("Approve")
         count = temporal.to_compute()
         ui.toComputeLabel.text = _("{count} frames to compute").format(count=count) if count else ""
+        ui.toComputeLabel.visible = count > 0
         history = temporal.workspace.history if temporal.workspace is not None else None
         names = (history.undo_name, history.redo_name) if history is not None else (None, None)
         idle = not temporal.is_propagating

@@ -272,12 +272,17 @@ def test_an_export_is_cancelled_and_nothing_is_written(opened, running, tmp_path
 def test_scene_and_panel_go_on_after_saving_and_loading(opened, case, running, tmp_path):
     import slicer
 
+    from SAMUSALib.annotation import FrameState
+
     panel, truth = opened
     panel.ui.windowRange.setValues(2, 8)
     draw(panel, truth, [3, 4, 6])
+    run(panel, panel.ui.forwardButton, case)
     panel.temporal.show_frame(6)
     panel.ui.approveButton.click()
-    before, states = masks(panel), panel.temporal.shown().states
+    before, shown = masks(panel), panel.temporal.shown()
+    wanted = panel.temporal.to_compute()
+    assert 0 < wanted < 7 and set(shown.states.values()) > {FrameState.PROPAGATED}
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     slicer.mrmlScene.Clear()
     running.process_events(0.1)
@@ -285,11 +290,14 @@ def test_scene_and_panel_go_on_after_saving_and_loading(opened, case, running, t
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     case.wait(lambda: panel.temporal.is_ready, "the loaded clip")
     assert np.array_equal(masks(panel), before)
-    assert panel.temporal.shown().states == states
+    assert panel.temporal.shown() == shown and panel.temporal.to_compute() == wanted
+    case.wait(lambda: panel.timeline.shown == shown, "the strip")
     assert [(w.start, w.end) for w in panel.temporal.edits.windows] == [(2, 8)]
 
 
-@pytest.mark.parametrize("what", ["segment", "segmentation", "images", "scene", "reload"])
+@pytest.mark.parametrize(
+    "what", ["segment", "segmentation", "masks", "images", "shown", "browser", "scene", "reload"]
+)
 def test_what_is_deleted_while_masks_come_ends_it_without_an_exception(opened, case, running, what):
     import slicer
 
@@ -301,14 +309,35 @@ def test_what_is_deleted_while_masks_come_ends_it_without_an_exception(opened, c
         temporal.workspace.masks.shown_node.GetSegmentation().RemoveSegment(temporal.segment_id)
     elif what == "segmentation":
         slicer.mrmlScene.RemoveNode(temporal.workspace.masks.shown_node)
+    elif what == "masks":
+        slicer.mrmlScene.RemoveNode(temporal.workspace.masks.stored_node)
     elif what == "images":
         slicer.mrmlScene.RemoveNode(temporal.workspace.source.node)
+    elif what == "shown":
+        slicer.mrmlScene.RemoveNode(temporal.workspace.source.shown_volume)
+    elif what == "browser":
+        slicer.mrmlScene.RemoveNode(temporal.workspace.source.browser)
     elif what == "scene":
         slicer.mrmlScene.Clear()
     else:
         slicer.util.reloadScriptedModule("SAMUSATemporal")
     case.wait(lambda: not temporal.is_propagating, "its end")
     running.process_events(0.3)
+
+
+def test_what_is_renamed_while_masks_come_goes_on(opened, case, running):
+    panel, _ = opened
+    temporal = panel.temporal
+    workspace, segment = temporal.workspace, temporal.segment_id
+    panel.ui.bothButton.click()
+    shown = workspace.masks.shown_node
+    shown.GetSegmentation().GetSegment(segment).SetName("Cavity")
+    for node in (shown, workspace.masks.stored_node, workspace.source.node, workspace.state.node):
+        node.SetName("Another name")
+    case.wait(lambda: not temporal.is_propagating, "its end")
+    assert temporal.workspace is workspace and temporal.to_compute() == 0
+    case.wait(lambda: panel.ui.segmentSelector.currentText == "Cavity", "the new name")
+    assert masks(panel).any(axis=(1, 2)).all()
 
 
 def test_the_application_quits_while_masks_come(opened):

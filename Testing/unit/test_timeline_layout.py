@@ -106,3 +106,13 @@ def test_a_long_clip_takes_few_rectangles():
 def test_a_strip_without_width_is_laid_out():
     assert layout(0, Shown(700)).width == 1
     assert frame_at(0, 0, Shown(700)) == 0
+
+
+def test_what_was_propagated_and_is_out_of_date_is_drawn_as_that():
+    states = {2: PROPAGATED, 3: PROPAGATED, 4: REVIEWED}
+    made = layout(100, Shown(10, states=states, stale=frozenset({3, 4, 7})))
+    assert [(box.x, box.width, box.role) for box in made.boxes] == [
+        (20, 10, "propagated"),
+        (30, 10, "stale"),
+        (40, 10, "reviewed"),
+    ]

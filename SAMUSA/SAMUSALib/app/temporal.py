@@ -169,7 +169,14 @@ class Temporal:
             {n: m.confidence for n, m in marks.items() if m.state in _TO_REVIEW},
             frozenset(n for n, found in frames.items() if not found.is_empty),
             self.frame,
+            frozenset(self._stale_frames()),
         )
+
+    def _stale_frames(self) -> set[int]:
+        """Frames that the next propagation computes, or empties since they are in no window."""
+        windows = self.edits.windows
+        outside = {n for n in range(self.length) if windows and not any(n in w for w in windows)}
+        return outside | self.workspace.to_compute(self.segment_id)
 
     def to_compute(self) -> int:
         """Frames of the segment in hand whose masks do not follow from what is said now."""

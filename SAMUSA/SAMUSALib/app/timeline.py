@@ -16,6 +16,7 @@ COLORS = {
     "window": (0, 114, 178),
     "prompted": (230, 159, 0),
     "propagated": (86, 180, 233),
+    "stale": (173, 206, 224),  # propagated, paler
     "reviewed": (0, 158, 115),
     "confident": (150, 150, 150),
     "doubtful": (213, 94, 0),
@@ -28,6 +29,7 @@ WORDS = {
 LEGEND = (
     ("prompted", "prompted"),
     ("propagated", "propagated"),
+    ("stale", "out of date"),
     ("reviewed", "reviewed"),
     ("window", "window"),
     ("doubtful", "low confidence"),
@@ -123,6 +125,8 @@ class Timeline(qt.QWidget):
 def describe(frame: int, shown: Shown) -> str:
     """A frame in words: "Frame 12: propagated, confidence 0.87, in window 3 to 20"."""
     parts = [WORDS.get(shown.states.get(frame), "no mask")]
+    if shown.roles().get(frame) == "stale":
+        parts.append("out of date")
     if frame in shown.prompted and shown.states.get(frame) is not FrameState.PROMPTED:
         parts.append("has prompts")
     if frame in shown.confidence:

@@ -29,7 +29,8 @@ _LABEL_PIXELS = 56  # room for a frame number with its neighbours' distance
 @dataclass(frozen=True)
 class Shown:
     """What a strip shows of one segment. length: frames of the clip; current: None where no view
-    shows the clip. confidence: predicted IoU, 0..1, of the frames that have a mask."""
+    shows the clip. confidence: predicted IoU, 0..1, of the frames that have a mask. stale: frames
+    that the next propagation computes, or empties."""
 
     length: int
     windows: tuple[Window, ...] = ()
@@ -37,11 +38,19 @@ class Shown:
     confidence: Mapping[int, float] = field(default_factory=dict)
     prompted: frozenset[int] = frozenset()
     current: int | None = None
+    stale: frozenset[int] = frozenset()
+
+    def roles(self) -> dict[int, str]:
+        """How each frame that has a state is drawn: by it, or as "stale" where what was propagated
+        does not follow any more from what is said."""
+        old = {f for f in self.stale if self.states.get(f) is FrameState.PROPAGATED}
+        shown = {f: s.value for f, s in self.states.items() if s is not FrameState.EMPTY}
+        return {f: "stale" if f in old else role for f, role in shown.items()}
 
 
 @dataclass(frozen=True)
 class Box:
-    """A filled rectangle, pixels. role: "window", "prompted", "propagated", "reviewed",
+    """A filled rectangle, pixels. role: "window", "prompted", "propagated", "stale", "reviewed",
     "confident" or "doubtful"."""
 
     x: int
@@ -85,8 +94,9 @@ def frame_at(x: float, width: int, shown: Shown) -> int:
     for frame in frames:
         if frame in shown.prompted:
             return frame
-    state = _rarest(frames, shown.states, Counter(shown.states.values()))
-    return next((frame for frame in frames if shown.states.get(frame) is state), frames[0])
+    roles = shown.roles()
+    role = _rarest(frames, roles, Counter(roles.values()))
+    return next((frame for frame in frames if roles.get(frame) == role), frames[0])
 
 
 def layout(width: int, shown: Shown) -> Layout:
@@ -125,20 +135,19 @@ def _window_boxes(width: int, shown: Shown) -> list[Box]:
     return boxes
 
 
-def _rarest(frames: range, states: Mapping, counts: Counter) -> FrameState | None:
-    present = {states[f] for f in frames if f in states} - {FrameState.EMPTY}
-    return min(present, key=lambda state: (counts[state], state.value), default=None)
+def _rarest(frames: range, roles: Mapping[int, str], counts: Counter) -> str | None:
+    present = {roles[f] for f in frames if f in roles}
+    return min(present, key=lambda role: (counts[role], role), default=None)
 
 
 def _state_boxes(width: int, shown: Shown) -> list[Box]:
-    counts = Counter(shown.states.values())
-    columns = [
-        _rarest(frames_of(x, width, shown.length), shown.states, counts) for x in range(width)
-    ]
+    roles = shown.roles()
+    counts = Counter(roles.values())
+    columns = [_rarest(frames_of(x, width, shown.length), roles, counts) for x in range(width)]
     return [
-        Box(x, STATE_TOP, count, STATE_HEIGHT, state.value)
-        for x, count, state in _runs(columns)
-        if state is not None
+        Box(x, STATE_TOP, count, STATE_HEIGHT, role)
+        for x, count, role in _runs(columns)
+        if role is not None
     ]
 
 
