@@ -25,15 +25,8 @@ from .network import (
     Embedding,
     shape_prior,
 )
-from .smooth import smooth_contour
-from .spline import (
-    box_ellipse,
-    contour_distance,
-    distinct,
-    signed_distance,
-    spline_contour,
-    spline_mask,
-)
+from .passes import curves_prior, decode_clicks
+from .spline import box_ellipse, distinct, signed_distance, spline_contour, spline_mask
 from .views import ZOOM, ZOOM_TWO_CLICKS, View, resize
 
 OUTSIDE = -32.0  # logit where the view does not reach: surely not the structure
@@ -179,39 +172,26 @@ class FrameSegmenter:
         or None.
         """
         network, size = self.model.network, self.model.info.input_size
+        points = self._points(prompts, view)
         shape = mask = smooth = None
         if self.model.info.architecture.primed:
-            curves = self._curves(prompts, previous)
-            whole = None if curves else self._prior_shape(prompts, previous)
-            if curves:
-                curves = [view.to_network(curve, size) for curve in curves]
-                mask, smooth = (
-                    curve_logits(c, size, size // 2).to(self.model.device) for c in curves
-                )
-            elif whole is not None:
+            if len(distinct(prompts.boundary)) >= 2:
+                clicks = view.to_network(prompts.boundary, size)
+                return decode_clicks(network, embedding, points, clicks), None
+            whole = self._prior_shape(prompts, previous)
+            if whole is not None:
                 shape = view.cut(whole)
                 mask = shape_logits(shape, size, size).to(self.model.device)
+            elif prompts.box is not None:
+                ellipse = view.to_network(box_ellipse(prompts.box), size)
+                mask = smooth = curves_prior([ellipse], size, self.model.device)
         elif prompts.mask is not None:
             given = torch.from_numpy(view.cut(prompts.mask).astype(np.float32))[None, None]
             mask = resize(given.to(self.model.device), size // 4, size // 4) * 20 - 10
         elif previous is not None and previous.view == view:
             mask = previous.low_logits.clamp(-32, 32)
         features = network.without_memory(embedding)
-        points = self._points(prompts, view)
         return network.decode(embedding, features, points, mask, smooth=smooth), shape
-
-    def _curves(self, prompts: FramePrompts, previous: FrameResult | None) -> list[np.ndarray]:
-        """The two closed curves (M, 2) that prime the network, frame pixels: through the boundary
-        points, and smooth near them; for a new box the ellipse in it, twice. Empty without
-        either."""
-        if len(distinct(prompts.boundary)) >= 2:
-            return [
-                spline_contour(prompts.boundary, self.aspect),
-                smooth_contour(prompts.boundary, self.aspect),
-            ]
-        if prompts.box is not None and prompts.mask is None and previous is None:
-            return [box_ellipse(prompts.box)] * 2
-        return []
 
     def _prior_shape(
         self, prompts: FramePrompts, previous: FrameResult | None
@@ -278,14 +258,6 @@ def shape_logits(shape: np.ndarray, grid: int, size: int) -> Tensor:
     """
     coarse = resize(torch.from_numpy(shape.astype(np.float32))[None, None], grid, grid)[0, 0]
     distance = signed_distance(coarse.numpy() >= 0.5) * np.float32(size / grid)
-    return shape_prior(torch.from_numpy(distance)[None, None])
-
-
-def curve_logits(curve: np.ndarray, size: int, grid: int) -> Tensor:
-    """Prior logits of a closed curve: (M, 2) network pixels, of which the view has `size` a side
-    -> (1, 1, grid, grid)."""
-    scale = grid / size
-    distance = contour_distance((curve + 0.5) * scale - 0.5, (grid, grid)) / np.float32(scale)
     return shape_prior(torch.from_numpy(distance)[None, None])
 
 

@@ -28,21 +28,25 @@ MISSED = 0.15  # of the radius, by which the fit may miss a click
 SWINGS = (0.25, 2.5)  # radii between which it may swing
 
 
-def smooth_contour(points: np.ndarray, aspect: float = 1.0) -> np.ndarray:
+def smooth_contour(
+    points: np.ndarray, aspect: float = 1.0, guess: np.ndarray | None = None
+) -> np.ndarray:
     """Closed curve near the clicks.
 
-    points: (N, 2) x, y in any pixel frame, N >= 2. Two points give the circle on them as diameter,
-    three the ellipse through them whose long axis joins the two farthest apart, more the Gaussian
-    process, or the spline where that does not fit them. aspect: height of a pixel over its width;
-    shapes are judged in space, not in pixels. Returns (M, 2), not repeated at the end. Raises
-    InvalidValue for fewer than 2 distinct points.
+    points: (N, 2) x, y in any pixel frame, N >= 2. guess: (M, 2), a closed curve whose ellipse
+    the Gaussian process starts from; the guess itself is returned where that does not fit the
+    clicks. Without a guess two points give the circle on them as diameter, three the ellipse
+    through them whose long axis joins the two farthest apart, more the Gaussian process about the
+    spline's ellipse, or the spline. aspect: height of a pixel over its width; shapes are judged
+    in space, not in pixels. Returns (M, 2), not repeated at the end. Raises InvalidValue for
+    fewer than 2 distinct points.
     """
     stretch = np.array([1.0, aspect])
-    curve = spline_contour(points, aspect) * stretch
+    curve = (spline_contour(points, aspect) if guess is None else guess) * stretch
     points = distinct(points) * stretch
-    if len(points) == 3:
+    if guess is None and len(points) == 3:
         curve = _ellipse_through(points)
-    elif len(points) > 3:
+    elif guess is not None or len(points) > 3:
         fitted = _process(points, *_moments(curve))
         curve = curve if fitted is None else fitted
     return curve / stretch

@@ -27,8 +27,7 @@ from ..engine.network import (
     SamusaNetwork,
     shape_prior,
 )
-from ..engine.segmentation import curve_logits
-from ..engine.smooth import smooth_contour
+from ..engine.passes import PASSES, curves_prior, decode_boundary
 from ..engine.spline import box_ellipse, distinct, signed_distance, spline_contour
 from ..errors import InvalidValue
 from .clicks import border, farthest_from_border, next_region_click, simulated_box
@@ -89,11 +88,13 @@ class Curriculum:
 @dataclass(frozen=True)
 class Plan:
     """What all samples of a step share. kind: one of KINDS. frames: of each sample. counts: clicks
-    at each decoding of a boundary step, or on the first frame of a clip (none: its mask)."""
+    at each decoding of a boundary step, or on the first frame of a clip (none: its mask). passes:
+    of which pass over boundary clicks the loss is taken."""
 
     kind: str
     frames: int = 1
     counts: tuple[int, ...] = ()
+    passes: int = PASSES
 
     @property
     def wide(self) -> float:
@@ -106,10 +107,12 @@ class Plan:
 def plan_step(curriculum: Curriculum, rng: np.random.Generator, with_clips: bool = True) -> Plan:
     """Draw what a step practises. with_clips: False where there are no clips to train on."""
     c = curriculum
+    passes = int(rng.integers(1, PASSES, endpoint=True))
     if with_clips and rng.random() < c.share_clips:
         if rng.random() < c.clip_from_mask:
             return Plan("clip", c.clip_frames)
-        return Plan("clip", c.clip_frames, (int(rng.integers(*c.clip_clicks, endpoint=True)),))
+        count = int(rng.integers(*c.clip_clicks, endpoint=True))
+        return Plan("clip", c.clip_frames, (count,), passes)
     mode = rng.random()
     if mode < c.share_region:
         return Plan("region")
@@ -123,7 +126,7 @@ def plan_step(curriculum: Curriculum, rng: np.random.Generator, with_clips: bool
     for group in c.click_counts:
         more = [count for count in group if not counts or count > counts[-1]]
         counts.append(int(rng.choice(more)))
-    return Plan("boundary", counts=tuple(counts))
+    return Plan("boundary", counts=tuple(counts), passes=passes)
 
 
 class Rounds(nn.Module):
@@ -178,7 +181,7 @@ class Rounds(nn.Module):
                     sample.jitter,
                     rngs[index],
                 )
-            rounds.append(self._decode_boundary(embedding, clicks))
+            rounds.append(self._decode_boundary(embedding, clicks, plan.passes))
         return rounds
 
     def _click_on(
@@ -201,16 +204,14 @@ class Rounds(nn.Module):
         return clicks
 
     def _decode_boundary(
-        self, embedding: Embedding, clicks: list[np.ndarray]
+        self, embedding: Embedding, clicks: list[np.ndarray], passes: int
     ) -> tuple[Decoded, tuple[Tensor, Tensor]]:
-        """What boundary clicks give, primed by the curve through them; and the points."""
+        """What boundary clicks give after some passes, and the points."""
         points = self._points(clicks, [np.full(len(c), BOUNDARY) for c in clicks])
-        features = self.network.without_memory(embedding)
         if min(len(distinct(c)) for c in clicks) < 2:
+            features = self.network.without_memory(embedding)
             return self.network.decode(embedding, features, points), points
-        spline = self._curve_prior([spline_contour(c) for c in clicks])
-        smooth = self._curve_prior([smooth_contour(c) for c in clicks])
-        return self.network.decode(embedding, features, points, spline, smooth=smooth), points
+        return decode_boundary(self.network, embedding, points, clicks, passes), points
 
     def _region_rounds(self, embedding: Embedding, truth: np.ndarray, rngs):
         """A click at the centre, then at the largest error, the previous mask as prior."""
@@ -235,7 +236,8 @@ class Rounds(nn.Module):
         ]
         points = self._points(boxes, [np.array([BOX_START, BOX_END])] * len(boxes))
         features = self.network.without_memory(embedding)
-        prior = self._curve_prior([box_ellipse(box.ravel()) for box in boxes])
+        ellipses = [box_ellipse(box.ravel()) for box in boxes]
+        prior = curves_prior(ellipses, self.size, self.network.device)
         return [(self.network.decode(embedding, features, points, prior, smooth=prior), points)]
 
     def _mask_round(self, embedding: Embedding, truth: np.ndarray, rngs):
@@ -272,7 +274,7 @@ class Rounds(nn.Module):
                 clicks.append(
                     self._click_on(sample.outline, sample.clicks, None, count, sample.jitter, rng)
                 )
-            decoded, points = self._decode_boundary(embeddings[0], clicks)
+            decoded, points = self._decode_boundary(embeddings[0], clicks, plan.passes)
             rounds = [(decoded, truth[0], points)]
         memory = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
         memory["cond_frame_outputs"][0] = self._remember(embeddings[0], decoded, True)
@@ -314,12 +316,6 @@ class Rounds(nn.Module):
         """Masks on the loss grid -> (B, 1, S/2, S/2) prior logits."""
         distance = np.stack([signed_distance(mask) for mask in half_masks])[:, None]
         return shape_prior(torch.from_numpy(distance).to(self.network.device) * LOSS_STRIDE)
-
-    def _curve_prior(self, curves: list[np.ndarray]) -> Tensor:
-        """Closed curves (M, 2), network pixels -> (B, 1, S/2, S/2) prior logits."""
-        half = self.size // LOSS_STRIDE
-        logits = [curve_logits(curve, self.size, half) for curve in curves]
-        return torch.cat(logits).to(self.network.device)
 
     def _mean_loss(self, kind: str, rounds: list) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean over rounds of (decoded, truth, points); parts are named after the kind of step."""
