@@ -203,3 +203,15 @@ def test_an_error_of_ours_ends_long_work_with_its_sentence():
     while calls:
         calls.popleft()()
     assert [str(error) for error in errors] == ["no"]
+
+
+def test_the_rest_of_long_work_can_be_done_at_once(monkeypatch):
+    monkeypatch.setattr("SAMUSALib.app.steps.PIECE_SECONDS", 0.0)
+    calls, done, ended = deque(), [], []
+    work = Stepper((done.append(n) for n in range(5)), calls.append, lambda: ended.append(True))
+    calls.popleft()()
+    assert done == [0]
+    work.finish()
+    while calls:
+        calls.popleft()()
+    assert done == list(range(5)) and ended == [True] and not work.running
