@@ -193,7 +193,7 @@ class Temporal:
         """What to do next, in a sentence; "" while something is being done."""
         if self.workspace is None:
             return "Choose images, a volume or a sequence, and press Open."
-        if not self.is_ready or self.is_busy:
+        if not self.is_ready or self.is_busy or self.workspace.is_replaying:
             return ""
         if not self.workspace.conditioning(self.segment_id):
             return "Click the border of the structure on one frame, then propagate."
