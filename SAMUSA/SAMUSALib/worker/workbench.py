@@ -188,7 +188,10 @@ def failure_of(error: BaseException) -> Failure:
         message = "the memory of this computer does not suffice; close clips or take fewer frames"
         return Failure(FailureKind.OUT_OF_MEMORY, message, details)
     if isinstance(error, ImportError):
-        message = f"{_one_line(error)}; `samusa doctor` lists what is missing"
+        message = (
+            f"{_one_line(error)}; in Slicer press Install in the module SAMUSA, elsewhere "
+            "`samusa doctor` lists what is missing"
+        )
         return Failure(FailureKind.INTERNAL, message, details)
     message = f"unexpected error in the worker, {type(error).__name__}: {_one_line(error)[:300]}"
     return Failure(FailureKind.INTERNAL, message, details)
