@@ -400,11 +400,10 @@ def test_a_killed_worker_is_said_and_one_click_goes_on(panel, case, running, tmp
     assert np.array_equal(after[:some], finished[:some])
 
 
-def test_clicking_leads_to_the_segment_editor(opened, running, tmp_path):
+def test_clicking_leads_to_the_segment_editor(opened, running):
     import slicer
 
-    (tmp_path / "SegmentEditor.py").write_text(EDITOR, encoding="utf-8")
-    running.load_module(tmp_path / "SegmentEditor.py")
+    running.load_segment_editor()
     slicer.util.selectModule("SAMUSATemporal")
     panel, _ = opened
     panel.ui.clickButton.click()
@@ -413,29 +412,6 @@ def test_clicking_leads_to_the_segment_editor(opened, running, tmp_path):
     assert editor.sourceVolumeNode() is panel.temporal.workspace.source.shown_volume
     assert editor.currentSegmentID() == panel.temporal.segment_id
     assert slicer.app.layoutManager() and slicer.util.selectedModule() == "SegmentEditor"
-
-
-EDITOR = """
-import slicer
-from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleWidget
-
-
-class SegmentEditor(ScriptedLoadableModule):
-    pass
-
-
-class SegmentEditorWidget(ScriptedLoadableModuleWidget):
-    def setup(self):
-        super().setup()
-        self.editor = slicer.qMRMLSegmentEditorWidget()
-        self.editor.setMRMLScene(slicer.mrmlScene)
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
-        self.editor.setMRMLSegmentEditorNode(node)
-        self.layout.addWidget(self.editor)
-
-    def cleanup(self):
-        self.editor.removeViewObservations()
-"""
 
 
 @pytest.mark.heavy

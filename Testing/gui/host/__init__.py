@@ -239,6 +239,11 @@ def load_module(path):
     return module.widgetRepresentation().self()
 
 
+def load_segment_editor():
+    """Load the stand-in for Slicer's module Segment Editor; returns its Python widget."""
+    return load_module(Path(__file__).parent / "SegmentEditor.py")
+
+
 def process_events(seconds: float = 0.0) -> None:
     """Let Qt work, for at least so long."""
     import slicer

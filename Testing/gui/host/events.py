@@ -1,6 +1,6 @@
 """Mouse and keys for slice views and widgets, sent the way a person's reach them.
 
-Positions in slice views are VTK's: whole pixels, the origin at the lower left.
+Positions in slice views are VTK's: the screen's pixels, the origin at the lower left.
 """
 
 from PySide6 import QtCore, QtGui
@@ -22,7 +22,9 @@ def _modifiers(names):
 
 
 def _point(view, xy) -> QtCore.QPoint:
-    return QtCore.QPoint(round(xy[0]), view.height - 1 - round(xy[1]))
+    ratio = view.devicePixelRatioF()
+    below = view.interactor().GetSize()[1] - 1 - xy[1]
+    return QtCore.QPoint(round(xy[0] / ratio), round(below / ratio))
 
 
 def ras_to_xy(slice_widget, ras) -> tuple[float, float]:

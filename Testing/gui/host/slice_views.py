@@ -52,6 +52,7 @@ class qMRMLSliceView(SceneWidget, QtWidgets.QWidget):
         self._picture = picture
         self._interactor = vtk.vtkGenericRenderWindowInteractor()
         self._interactor.SetRenderWindow(self._window)
+        self._interactor.SetSize(*SIZE)
         self._style = vtk.vtkInteractorStyleUser()
         self._interactor.SetInteractorStyle(self._style)
         self._annotation = vtk.vtkCornerAnnotation()
@@ -95,6 +96,7 @@ class qMRMLSliceView(SceneWidget, QtWidgets.QWidget):
         self._image = QtGui.QImage(
             data.tobytes(), width, height, 3 * width, QtGui.QImage.Format_RGB888
         ).copy()
+        self._image.setDevicePixelRatio(self.devicePixelRatioF())
         self._rendering = False
         self.update()
 
@@ -102,10 +104,12 @@ class qMRMLSliceView(SceneWidget, QtWidgets.QWidget):
         """Pictures are rendered when a test takes them: most tests look at none."""
 
     def resizeEvent(self, event) -> None:
-        self._window.SetSize(self.width, self.height)
-        self._interactor.SetSize(self.width, self.height)
+        ratio = self.devicePixelRatioF()  # VTK counts the screen's own pixels
+        size = round(self.width * ratio), round(self.height * ratio)
+        self._window.SetSize(*size)
+        self._interactor.SetSize(*size)
         if self._node is not None:
-            self._node.SetDimensions(self.width, self.height, 1)
+            self._node.SetDimensions(*size, 1)
         self.resized.emit(self.size)
 
     def paintEvent(self, event) -> None:
@@ -118,11 +122,11 @@ class qMRMLSliceView(SceneWidget, QtWidgets.QWidget):
     # Qt's mouse and keyboard reach VTK as in QVTKOpenGLNativeWidget
 
     def _tell(self, event) -> None:
-        position = event.pos()
+        position, ratio = event.pos(), self.devicePixelRatioF()
         modifiers = event.modifiers()
-        self._interactor.SetEventInformation(
-            position.x(),
-            self.height - 1 - position.y(),
+        self._interactor.SetEventInformationFlipY(
+            round(position.x() * ratio),
+            round(position.y() * ratio),
             bool(modifiers & Qt.ControlModifier),
             bool(modifiers & Qt.ShiftModifier),
         )
@@ -390,9 +394,13 @@ class qSlicerLayoutManager(QtCore.QObject):
         self._layout_logic.SetMRMLScene(None)
 
     def _put_layout(self, number: int) -> None:
+        """A layout with one slice view hides the others."""
         node = self._layout_logic.GetLayoutNode()
         if node.GetViewArrangement() != number:
             node.SetViewArrangement(number)
+            alone = {getattr(node, f"SlicerLayoutOneUp{name}SliceView"): name for name in NAMES}
+            for name, widget in self._slices.items():
+                widget.setVisible(alone.get(number, name) == name)
             self.layoutChanged.emit(number)
 
     layout = Property(
