@@ -239,7 +239,7 @@ class SAMUSATest(ScriptedLoadableModuleTest):
             mask = answer.result().mask.decode()
             self.assertTrue(mask[32, 32] and not mask[4, 4])
         finally:
-            clip.close()
+            clip.close(saved=True)  # a test leaves no unfinished work
             session.set_model(before)
             session.stop()
             self.wait(lambda: not session.running, "the worker's end")

@@ -27,6 +27,7 @@ def test_the_self_tests_pass_and_only_what_needs_views_is_skipped(running):
         "needs slice views; run it with a main window"
     ]
     assert result.testsRun >= 7
+    assert list_journals(journals_folder()) == [], "a self-test must leave no unfinished work"
 
 
 @pytest.mark.parametrize("running", [False], indirect=True, ids=["no main window"])
