@@ -384,7 +384,8 @@ def _inherits(self, name: str) -> bool:
 
 
 def _delete(self) -> None:
-    shiboken6.delete(self)
+    if shiboken6.isValid(self):
+        shiboken6.delete(self)
 
 
 _OBJECT_METHODS = {
