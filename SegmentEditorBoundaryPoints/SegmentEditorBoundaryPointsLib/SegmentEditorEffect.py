@@ -83,7 +83,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def setMRMLDefaults(self):
         self.scriptedEffect.setParameterDefault("Kind", "boundary")
-        self.scriptedEffect.setParameterDefault("StartFromMask", 0)
+        self.scriptedEffect.setParameterDefault("StartFromMask", 1)
         if self.desk is not None:  # the editor has got another node while the effect is active
             self.observe_editor()
             self.draw_soon()

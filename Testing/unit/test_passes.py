@@ -93,8 +93,7 @@ def test_an_outline_that_misses_a_click_is_sought_again_from_fewer_clicks(
     seen = draws(monkeypatch, network, [lost] * PASSES + [found] * 2 * PASSES)
     decoded = decode_clicks(network, embedding, as_points(DISC), DISC)
     assert [count for count, _ in seen] == [4] * PASSES + [3] * PASSES + [4] * PASSES
-    (outline,) = passes._outlines(decoded, SIZE, [DISC])
-    assert passes._miss(outline, DISC) < 0.02
+    assert passes._miss(decoded, SIZE, DISC) < 0.02
 
 
 def test_the_better_of_two_outlines_that_miss_is_kept(monkeypatch, network, embedding):
@@ -117,3 +116,18 @@ def test_the_network_learns_from_the_last_pass(network):
     logits = decode_boundary(network, embedding, as_points(DISC), [DISC]).full_logits(SIZE)
     logits.sum().backward()
     assert network.border_head.out.bias.grad.abs().sum() > 0
+
+
+def test_clicks_correct_a_given_outline(monkeypatch, network, embedding):
+    given = circle(64, 64, 30)
+    seen = draws(monkeypatch, network, [circle(64, 64, 34)] * PASSES)
+    decode_clicks(network, embedding, as_points(DISC[:1]), DISC[:1], start=given)
+    assert np.sqrt(4 * seen[0][1].sum().item() / np.pi) == pytest.approx(30, abs=0.5)
+
+
+def test_a_given_outline_that_leads_away_from_the_clicks_is_left(monkeypatch, network, embedding):
+    away, right = circle(20, 20, 8), circle(64, 64, 34)
+    seen = draws(monkeypatch, network, [away] * PASSES + [right] * PASSES)
+    decoded = decode_clicks(network, embedding, as_points(DISC), DISC, start=away)
+    assert len(seen) == 2 * PASSES
+    assert passes._miss(decoded, SIZE, DISC) < 0.02

@@ -177,7 +177,7 @@ def test_forgetting_changes_nothing(model, clip, monkeypatch):
 
 
 def test_without_windows_the_network_may_find_the_structure_absent(clip):
-    model = tiny_model()
+    model = tiny_model(lively=False)
     model.network.sam_mask_decoder.pred_obj_score_head.layers[2].bias.data.fill_(-50.0)
     free = run(model, clip, [segment([3])])
     assert not any(free["s", i].any() for i in range(4, LENGTH))

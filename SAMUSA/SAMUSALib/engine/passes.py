@@ -29,27 +29,35 @@ def decode_clicks(
     embedding: Embedding,
     points: tuple[Tensor, Tensor],
     clicks: np.ndarray,
+    start: np.ndarray | None = None,
     rescues: int = RESCUES,
 ) -> Decoded:
     """Decode one frame; `decode_boundary` where its outline meets the clicks.
 
     points: all prompts as the network takes them, (1, N, 2), (1, N), the boundary points last and
-    in the order of clicks, (N, 2) network pixels, two distinct ones or more. Where the outline
-    misses a click, as when most clicks lie on one side of a bent structure and no curve about
-    their middle fits, passes start once more from what the clicks before the last one give, and
-    what meets the clicks better is returned. It depends on the prompts alone.
+    in the order of clicks, (N, 2) network pixels. start: (M, 2), the outline of a mask that the
+    clicks correct; without one two distinct clicks or more are needed. Where what is drawn misses
+    a click, as when most clicks lie on one side of a bent structure and no curve about their
+    middle fits, passes begin once more, without the start, or from what the clicks before the last
+    one give; what meets the clicks better is returned. It depends on the prompts alone.
     """
-    decoded = decode_boundary(network, embedding, points, [clicks])
-    (outline,) = _outlines(decoded, network.image_size, [spline_contour(clicks)])
-    earlier = clicks[:-1]
-    if _miss(outline, clicks) <= MISSED or rescues == 0 or len(distinct(earlier)) < 2:
+    size = network.image_size
+    first = None if start is None else [start]
+    decoded = decode_boundary(network, embedding, points, [clicks], start=first)
+    missed = _miss(decoded, size, clicks)
+    if missed <= MISSED:
         return decoded
-    fewer = (points[0][:, :-1], points[1][:, :-1])
-    before = decode_clicks(network, embedding, fewer, earlier, rescues - 1)
-    start = _outlines(before, network.image_size, [outline])
-    again = decode_boundary(network, embedding, points, [clicks], start=start)
-    (other,) = _outlines(again, network.image_size, start)
-    return again if _miss(other, clicks) < _miss(outline, clicks) else decoded
+    earlier = clicks[:-1]
+    if start is not None and len(distinct(clicks)) >= 2:
+        again = decode_clicks(network, embedding, points, clicks)
+    elif start is None and rescues > 0 and len(distinct(earlier)) >= 2:
+        fewer = (points[0][:, :-1], points[1][:, :-1])
+        before = decode_clicks(network, embedding, fewer, earlier, rescues=rescues - 1)
+        outlines = _outlines(before, size, [spline_contour(earlier)])
+        again = decode_boundary(network, embedding, points, [clicks], start=outlines)
+    else:
+        return decoded
+    return again if _miss(again, size, clicks) < missed else decoded
 
 
 def decode_boundary(
@@ -99,25 +107,33 @@ def _guided(clicks: Sequence[np.ndarray], outlines: Sequence[np.ndarray]) -> lis
     return [smooth_contour(xy, guess=outline) for xy, outline in zip(clicks, outlines, strict=True)]
 
 
-def _miss(outline: np.ndarray, clicks: np.ndarray) -> float:
-    """How far an outline stays from a click at most, as a share of its mean radius."""
-    apart = np.linalg.norm(clicks[:, None] - outline[None], axis=2).min(axis=1).max()
-    radius = np.sqrt(_area(np.vstack([outline, outline[:1]])) / np.pi)
-    return float(apart / max(radius, 1.0))
+def outline(logits: np.ndarray) -> np.ndarray | None:
+    """Outline of the largest piece of a mask, found between the pixels of its logits (G, G):
+    (M, 2) pixels of the network's input, which has 2 G a side; None where next to nothing was
+    drawn. It closes at the edge of what the network sees."""
+    padded = np.pad(logits, 1, constant_values=min(logits.min(), -1.0))
+    pieces = find_contours(padded, 0.0)
+    largest = max(pieces, key=_area, default=np.empty((0, 2)))[:-1, ::-1] - 1
+    return (largest + 0.5) * 2 - 0.5 if len(largest) >= SMALLEST_OUTLINE else None
 
 
 def _outlines(decoded: Decoded, size: int, before: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The outline of the largest piece of each mask, (M, 2) network pixels; the one before where
-    next to nothing was drawn. Boundary clicks outline one piece."""
+    """The outline of each mask; the curve before where there is none. Boundary clicks outline one
+    piece."""
     logits = decoded.full_logits(size // 2)[:, 0].detach().float().cpu().numpy()
-    found = []
-    for each, fallback in zip(logits, before, strict=True):
-        # an outline closes at the edge of what the network sees
-        pieces = find_contours(np.pad(each, 1, constant_values=min(each.min(), -1.0)), 0.0)
-        largest = max(pieces, key=_area, default=np.empty((0, 2)))[:-1, ::-1] - 1
-        whole = len(largest) >= SMALLEST_OUTLINE
-        found.append((largest + 0.5) * 2 - 0.5 if whole else fallback)
-    return found
+    found = [outline(each) for each in logits]
+    return [old if new is None else new for new, old in zip(found, before, strict=True)]
+
+
+def _miss(decoded: Decoded, size: int, clicks: np.ndarray) -> float:
+    """How far the outline of one frame's mask stays from a click at most, as a share of its mean
+    radius; infinite without an outline."""
+    (drawn,) = _outlines(decoded, size, [np.empty((0, 2))])
+    if len(drawn) == 0:
+        return np.inf
+    apart = np.linalg.norm(clicks[:, None] - drawn[None], axis=2).min(axis=1).max()
+    radius = np.sqrt(_area(np.vstack([drawn, drawn[:1]])) / np.pi)
+    return float(apart / max(radius, 1.0))
 
 
 def _area(closed: np.ndarray) -> float:

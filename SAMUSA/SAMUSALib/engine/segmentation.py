@@ -25,7 +25,7 @@ from .network import (
     Embedding,
     shape_prior,
 )
-from .passes import curves_prior, decode_clicks
+from .passes import curves_prior, decode_clicks, outline
 from .spline import box_ellipse, distinct, signed_distance, spline_contour, spline_mask
 from .views import ZOOM, ZOOM_TWO_CLICKS, View, resize
 
@@ -175,9 +175,10 @@ class FrameSegmenter:
         points = self._points(prompts, view)
         shape = mask = smooth = None
         if self.model.info.architecture.primed:
-            if len(distinct(prompts.boundary)) >= 2:
+            start = self._given_outline(prompts, view)
+            if len(distinct(prompts.boundary)) >= (2 if start is None else 1):
                 clicks = view.to_network(prompts.boundary, size)
-                return decode_clicks(network, embedding, points, clicks), None
+                return decode_clicks(network, embedding, points, clicks, start), None
             whole = self._prior_shape(prompts, previous)
             if whole is not None:
                 shape = view.cut(whole)
@@ -192,6 +193,13 @@ class FrameSegmenter:
             mask = previous.low_logits.clamp(-32, 32)
         features = network.without_memory(embedding)
         return network.decode(embedding, features, points, mask, smooth=smooth), shape
+
+    def _given_outline(self, prompts: FramePrompts, view: View) -> np.ndarray | None:
+        """(M, 2) network pixels, the outline of the mask prompt; None without one."""
+        if prompts.mask is None or not prompts.mask.any():
+            return None
+        size = self.model.info.input_size
+        return outline(shape_logits(view.cut(prompts.mask), size // 2, size)[0, 0].numpy())
 
     def _prior_shape(
         self, prompts: FramePrompts, previous: FrameResult | None

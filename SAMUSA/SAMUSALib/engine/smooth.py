@@ -33,13 +33,13 @@ def smooth_contour(
 ) -> np.ndarray:
     """Closed curve near the clicks.
 
-    points: (N, 2) x, y in any pixel frame, N >= 2. guess: (M, 2), a closed curve whose ellipse
-    the Gaussian process starts from; the guess itself is returned where that does not fit the
-    clicks. Without a guess two points give the circle on them as diameter, three the ellipse
-    through them whose long axis joins the two farthest apart, more the Gaussian process about the
-    spline's ellipse, or the spline. aspect: height of a pixel over its width; shapes are judged
-    in space, not in pixels. Returns (M, 2), not repeated at the end. Raises InvalidValue for
-    fewer than 2 distinct points.
+    points: (N, 2) x, y in any pixel frame, N >= 2, with a guess N >= 1. guess: (M, 2), a closed
+    curve whose ellipse the Gaussian process starts from; the guess itself is returned where that
+    does not fit the clicks. Without a guess two points give the circle on them as diameter, three
+    the ellipse through them whose long axis joins the two farthest apart, more the Gaussian
+    process about the spline's ellipse, or the spline where that does not fit. aspect: height of a
+    pixel over its width; shapes are judged in space, not in pixels. Returns (M, 2), not repeated
+    at the end. Raises InvalidValue for fewer than 2 distinct points without a guess.
     """
     stretch = np.array([1.0, aspect])
     curve = (spline_contour(points, aspect) if guess is None else guess) * stretch
