@@ -4,6 +4,7 @@
 #   make bench   set up, then measure speed and memory into OUT (bench.json), also beside the
 #                official SAM2 video predictor
 #   make bench-training   the same for training, on the GPU if there is one
+#   make pictures   take the README's pictures of the Slicer modules anew
 # TORCH=... chooses another build of torch, e.g. make TORCH="torch==2.12.1" demo
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ OUT ?= bench.json
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help setup demo bench bench-training test test-heavy lint clean
+.PHONY: help setup demo bench bench-training pictures test test-heavy lint clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -57,6 +58,9 @@ bench-training: setup
 	@echo "Measuring training on this computer (a few minutes; leave it alone meanwhile)"
 	@rm -f "$(OUT)"
 	@$(BIN)/python Testing/benchmarks/training.py --out "$(OUT)"
+
+pictures: $(VENV)/tests.done
+	@$(BIN)/python Testing/gui/make_pictures.py
 
 lint: $(VENV)/tests.done
 	@$(BIN)/ruff check SAMUSA SAMUSATemporal SegmentEditorBoundaryPoints Testing
