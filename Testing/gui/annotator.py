@@ -97,14 +97,15 @@ class Annotator:
         slicer.util.selectModule("SAMUSATemporal")
         self.host.process_events(0.05)
 
-    def click_border(self, truth: np.ndarray, count: int, seed: int = 0):
+    def click_border(self, truth: np.ndarray, count: int, spread: bool = False):
         """Click on the border of a mask (H, W) on the frame in view, each time where what is shown
-        is worst. Yields the mask that is shown after each click: the model's."""
-        outline, rng = border(truth), np.random.default_rng(seed)
+        is worst; spread: all around instead, far from each other. Yields the mask that is shown
+        after each click: the model's."""
+        outline, rng = border(truth), np.random.default_rng(0)
         made = np.zeros((0, 2))
         shown = None
         for _ in range(count):
-            point = next_boundary_click(outline, made, shown, rng)
+            point = next_boundary_click(outline, made, None if spread else shown, rng)
             made = np.vstack([made, point])
             self.click(*point)
             self.wait(lambda: not self.clicks.is_waiting, "the model's mask")

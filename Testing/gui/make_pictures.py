@@ -218,7 +218,7 @@ def main(folder: Path) -> None:
     annotator.edit(CLICKED)
     show_in_panel(annotator.effect.status_label)
     camera.shoot("1  Click the border of the structure", STEP_MS)
-    for _ in annotator.click_border(truth[CLICKED], CLICKS):
+    for _ in annotator.click_border(truth[CLICKED], CLICKS, spread=True):
         clicked = annotator.clicks.editor.steps[-1].boundary[-1]
         camera.shoot("1  Click the border of the structure", STEP_MS, clicked)
     camera.take("effect.png")
@@ -238,7 +238,7 @@ def main(folder: Path) -> None:
     doubtful = temporal.frame
     annotator.edit(doubtful)
     show_in_panel(annotator.effect.status_label)
-    for _ in annotator.click_border(truth[doubtful], CLICKS):
+    for _ in annotator.click_border(truth[doubtful], CLICKS, spread=True):
         clicked = annotator.clicks.editor.steps[-1].boundary[-1]
     camera.shoot("6  Correct it by clicks", HOLD_MS, clicked)
     annotator.accept()
