@@ -20,7 +20,7 @@ from .spline import contour_distance, distinct, spline_contour
 
 PASSES = 3  # docs/adr/0015-passes.md
 MISSED = 0.2  # of the radius; human clicks miss by 0.05 (standard deviation)
-RESCUES = 3  # clicks left out, at most, to find a start that meets all
+RESCUES = 10  # clicks left out, at most, to find a start that meets all
 SMALLEST_OUTLINE = 8  # vertices, on the grid of a prior
 
 
