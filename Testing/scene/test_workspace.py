@@ -562,6 +562,36 @@ def test_a_saved_scene_needs_no_journal_until_the_next_change(desk, working, spa
     assert set(work.segments[segment].frames) == {4, 5}
 
 
+def test_saving_several_segments_leaves_nothing_to_save(desk, working, spaces, tmp_path):
+    """To save, Slicer puts segments that do not overlap into one labelmap, with other labels."""
+    space, heard = open_cine(desk, working, spaces)
+    shown = space.source.shown_frame()
+    for n in range(3):
+        segment = space.masks.add_segment(f"layer {n}")
+        mask = np.zeros((HEIGHT, WIDTH), bool)
+        mask[10 * n : 10 * n + 8, 5:20] = True
+        space.accept(segment, shown, [FramePrompts(boundary=RING)], mask)
+    desk.wait(lambda: not space.is_journaling, "the journal")
+    working.save(tmp_path / "scene.mrb")
+    labels = {
+        space.masks.shown_node.GetSegmentation().GetSegment(each).GetLabelValue()
+        for each in space.segment_ids()
+    }
+    assert len(labels) == 3
+    for _ in range(5):
+        desk.turn()
+    assert not space.masks.stored_node.GetModifiedSinceRead()
+    spaces.tick()
+    assert list_journals(desk.journals) == []
+    shown = space.masks.shown_node.GetSegmentation()
+    shown.GetSegment(space.segment_ids()[0]).SetName("media")
+    for _ in range(5):
+        desk.turn()
+    assert space.masks.stored_node.GetModifiedSinceRead()
+    last = space.masks.stored_node.GetNthDataNode(FRAMES - 1)
+    assert last.GetSegmentation().GetNthSegment(0).GetName() == "media"
+
+
 def test_the_frames_to_check_are_those_where_the_mask_jumps(desk, working, spaces):
     space, heard = open_cine(desk, working, spaces)
     segment = space.masks.add_segment("lumen")

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import vtk
 
 from ..errors import InvalidValue, SceneChanged
 from ..masks import MaskDelta
@@ -28,6 +29,7 @@ from .labelmaps import (
 )
 from .rules import EditRules
 
+STATUS_TAG = "Segmentation.Status"  # of vtkSlicerSegmentationsModuleLogic::GetStatusTagName
 Deltas = dict[tuple[str, int], MaskDelta]  # (segment ID, frame) -> what changed
 
 
@@ -350,17 +352,26 @@ class SequenceMasks(ClipMasks):
             return
         model = first.GetSegmentation()
         order = list(model.GetSegmentIDs())
+        told = {s: _metadata(model.GetSegment(s)) for s in (order if changed is None else changed)}
+        # Saving alters label values, which Slicer tells as if a segment were edited: what is the
+        # same everywhere must not count as unsaved for that.
+        differed = changed is not None
         for node in nodes:
             segmentation = node.GetSegmentation()
             with mrml.modified_once(node):
-                for segment in order if changed is None else changed:
-                    if has_segment(segmentation, segment):
-                        _copy_metadata(segmentation.GetSegment(segment), model.GetSegment(segment))
-                    else:
+                for segment, metadata in told.items():
+                    found = segmentation.GetSegment(segment)
+                    if found is None:
                         _add_like(segmentation, model, segment)
+                        differed = True
+                    elif _metadata(found) != metadata:
+                        _copy_metadata(found, model.GetSegment(segment))
+                        differed = True
                 if list(segmentation.GetSegmentIDs())[: len(order)] != order:
                     segmentation.ReorderSegments(order)
-        self._written(range(len(self.source)))
+                    differed = True
+        if differed:
+            self._written(range(len(self.source)))
 
     def _written(self, frames) -> None:
         sequence, shown = self.stored_node, self.source.shown_frame()
@@ -459,3 +470,12 @@ def _copy_metadata(segment, model) -> None:
     value = segment.GetLabelValue()
     segment.DeepCopyMetadata(model)
     segment.SetLabelValue(value)
+
+
+def _metadata(segment) -> tuple:
+    """Name, colour, and the tags that Slicer's own modules let the user change."""
+    tags = []
+    for name in (segment.GetTerminologyEntryTagName(), STATUS_TAG):
+        tag = vtk.reference("")
+        tags.append(str(tag) if segment.GetTag(name, tag) else None)
+    return segment.GetName(), segment.GetColor(), *tags
