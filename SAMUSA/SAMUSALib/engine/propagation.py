@@ -30,10 +30,6 @@ from .views import View, resize
 # newest; with 32 MiB the peak at 700 frames was 10 % above that at 100, with 4 MiB under 5 %.
 OWN_CACHE = 4 * 2**20
 CONDITIONING_KEPT = 4  # encoded conditioning frames held at a time; a stretch needs two
-# A primed network moves its prior a part of the way to what it sees; a second pass on its own
-# mask goes on from there (carotid sweep 0.947 to 0.951, growing lesion 0.870 to 0.878; four
-# passes add 0.001).
-PASSES = 2
 PRIOR_STRIDE = 2  # the prior of a tracked frame is taken on half the network's input, as trained
 BATCH = {"cpu": 1, "cuda": 8, "mps": 4}  # frames encoded together; on a CPU batches gain nothing
 
@@ -295,10 +291,9 @@ class _SegmentTracker:
                 features = self.network.with_memory(
                     embedding, index, memory, len(self.clip), stretch.backward
                 )
-                for _ in range(PASSES if self.primed else 1):
-                    decoded = self._decode(embedding, features, shape, view)
-                    mask = frame_logits(decoded, view, None, self.clip.frame_size) > 0
-                    shape = mask if mask.any() else shape
+                decoded = self._decode(embedding, features, shape, view)
+                mask = frame_logits(decoded, view, None, self.clip.frame_size) > 0
+                shape = mask if mask.any() else shape
                 recent[index] = self.network.remember(
                     embedding,
                     decoded.full_logits(self.size),
