@@ -80,9 +80,8 @@ def test_exact_clicks_on_all_held_out_images_are_never_below_the_spline(model, u
     for name, means in found.items():
         for count in map(str, range(2, 11)):
             assert means["boundary"][count] >= means["spline"][count] - 5e-4, (name, count)
-        assert means["boundary"]["5"] > means["region"]["5"], name
-    for count in map(str, range(2, 5)):  # elsewhere region clicks are ahead by up to .007
-        assert found["nerve_vessel"]["boundary"][count] > found["nerve_vessel"]["region"][count]
+        for count in map(str, range(2, 6)):
+            assert means["boundary"][count] > means["region"][count], (name, count)
     for count, floor in FLOORS.items():
         assert np.mean([means["boundary"][count] for means in found.values()]) >= floor
 
