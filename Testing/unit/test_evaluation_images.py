@@ -97,6 +97,28 @@ def test_distances_of_masks_whose_borders_run_apart_by_hand():
     assert surface_distances(outer, outer) == (0, 0)
 
 
+def test_distances_of_discs_with_one_centre_are_the_difference_of_their_radii():
+    y, x = np.mgrid[-70:71, -70:71]
+    inner, outer = (np.hypot(x, y) <= radius for radius in (40, 60))
+    assert surface_distances(outer, inner) == pytest.approx((20, 20), abs=0.5)
+    flat = np.hypot(x, 2 * y) <= 60  # a disc of the same size where pixels are twice as tall
+    assert surface_distances(flat, np.hypot(x, 2 * y) <= 40, 2.0) == pytest.approx((20, 20), abs=1)
+
+
+def test_distances_of_far_squares_are_those_between_their_nearest_sides():
+    """Moved along x by 30: every border pixel but those of two sides sees a side from afar."""
+    first, second = square(10, 10, 10), square(40, 10, 10)
+    gaps = [30.0] * 10 + [21.0] * 10 + [30.0 - step for step in range(1, 9)] * 2
+    hd95, msd = surface_distances(first, second)
+    assert msd == pytest.approx(np.mean(gaps)) and hd95 == pytest.approx(np.percentile(gaps, 95))
+
+
+def test_distances_count_the_edge_of_the_frame_as_border():
+    whole, half = np.ones((20, 20), bool), np.ones((20, 20), bool)
+    half[:, 10:] = False
+    assert surface_distances(whole, half)[0] == 10
+
+
 def test_distances_do_not_depend_on_the_rest_of_the_frame():
     small = [square(x, 5, 12, (30, 30)) for x in (5, 9)]
     large = [square(x, 100, 12, (300, 400)) for x in (205, 209)]
