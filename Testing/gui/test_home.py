@@ -207,7 +207,7 @@ def test_set_up_from_the_first_look_to_removal(empty_python, widget, running, pi
     assert not ui.setupButton.collapsed and "set up once" in ui.statusLabel.text
     assert [row[0] for row in lines(ui.setupList)] == [
         "PyTorch, which runs the model",
-        "Python packages: 14",
+        "Python packages: 13",
         "SAM 2, the model's network",
     ]
     assert "safetensors>=0.4" in ui.setupList.toolTip
@@ -241,14 +241,14 @@ def test_set_up_can_be_stopped_and_gone_on_with(empty_python, widget, running, p
     ui = widget.ui
     ui.installButton.click()
     running.wait_until(lambda: "Collecting" in ui.setupLog.plainText, what="pip")
-    assert ui.setupStepLabel.text.startswith("Step 2 of 4: Python packages: 14")
+    assert ui.setupStepLabel.text.startswith("Step 2 of 4: Python packages: 13")
     assert not ui.installButton.enabled and ui.setupCancelButton.enabled
     show(widget, "setupButton")
     running.grab(widget.parent, pictures / "setup-running.png", (520, 700))
     ui.setupCancelButton.click()
     running.wait_until(lambda: not widget.set_up.installation.running, what="the end")
     assert "go on at any time" in ui.setupStepLabel.text and ui.installButton.enabled
-    assert lines(ui.setupList)[0][0] == "Python packages: 14"
+    assert lines(ui.setupList)[0][0] == "Python packages: 13"
 
 
 def test_without_internet_a_folder_of_wheels_is_asked_for(empty_python, widget, running, tmp_path):

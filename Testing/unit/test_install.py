@@ -28,11 +28,10 @@ def setup(tmp_path, monkeypatch):
 # What is installed ---------------------------------------------------------------------------
 
 
-def test_every_dependency_is_installed_or_slicer_s_own_or_left_out_for_a_reason():
+def test_every_dependency_is_installed_or_slicer_s_own():
     text = (REPOSITORY / "pyproject.toml").read_text()
     core = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)[1]
-    parts = (install_plan.PACKAGES, install_plan.SLICERS_OWN, install_plan.LEFT_OUT)
-    known = [install_plan.TORCH, *(each for part in parts for each in part)]
+    known = [install_plan.TORCH, *install_plan.PACKAGES, *install_plan.SLICERS_OWN]
     assert sorted(known) == sorted(re.findall(r'"([^"]+)"', core))
     assert len(known) == len(set(known))
 

@@ -7,6 +7,7 @@ import gzip
 import io
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -490,6 +491,94 @@ def test_dicom_jpeg_2000(tmp_path, photometric):
     assert np.array_equal(read_clip(path).frames, frames)
 
 
+def jpeg_lossless(frames):
+    """One fragment a frame, in 8 or 16 bits."""
+    pydicom, sitk = pytest.importorskip("pydicom"), pytest.importorskip("SimpleITK")
+    with tempfile.TemporaryDirectory() as folder:
+        writer = sitk.ImageFileWriter()
+        writer.SetFileName(f"{folder}/a.dcm")
+        writer.UseCompressionOn()
+        writer.SetCompressor("JPEG")
+        writer.Execute(itk_image(frames, vector=frames.ndim == 4))
+        dataset = pydicom.dcmread(f"{folder}/a.dcm")
+    assert dataset.file_meta.TransferSyntaxUID == pydicom.uid.JPEGLosslessSV1
+    return list(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=len(frames)))
+
+
+@pytest.mark.parametrize("syntax", ["JPEGLossless", "JPEGLosslessSV1"])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2", "RGB"])
+def test_dicom_jpeg_lossless(tmp_path, syntax, photometric):
+    frames = noise(3, 16, 32, 3) if photometric == "RGB" else noise(3, 16, 32)
+    path = dicom(tmp_path / "a.dcm", frames, photometric, encoded=(syntax, jpeg_lossless(frames)))
+    expected = 255 - frames if photometric == "MONOCHROME1" else frames
+    assert np.array_equal(read_clip(path).frames, expected)
+
+
+def test_dicom_jpeg_lossless_ybr_becomes_rgb(tmp_path):
+    rgb = noise(2, 16, 32, 3)
+    ycc = np.stack([np.array(Image.fromarray(frame).convert("YCbCr")) for frame in rgb])
+    encoded = "JPEGLosslessSV1", jpeg_lossless(ycc)
+    clip = read_clip(dicom(tmp_path / "a.dcm", ycc, "YBR_FULL", encoded=encoded))
+    assert np.abs(clip.frames.astype(int) - rgb).max() <= 3
+
+
+def test_dicom_jpeg_lossless_is_shown_as_the_same_uncompressed(tmp_path):
+    """The window counts in rescaled values; a palette turns grey values into colours."""
+    frames = RNG.integers(0, 4000, (2, 16, 32)).astype(np.uint16)
+    window = {"WindowCenter": 700, "WindowWidth": 900, "RescaleSlope": 2, "RescaleIntercept": -500}
+    encoded = "JPEGLosslessSV1", jpeg_lossless(frames)
+    plain = read_clip(dicom(tmp_path / "a.dcm", frames, **window))
+    clip = read_clip(dicom(tmp_path / "b.dcm", frames, encoded=encoded, **window))
+    assert "375..825" in plain.intensity_rule and clip.intensity_rule == plain.intensity_rule
+    assert np.array_equal(clip.frames, plain.frames)
+    frames, lut, elements = noise(2, 16, 32), *palette()
+    encoded = "JPEGLosslessSV1", jpeg_lossless(frames)
+    path = dicom(tmp_path / "c.dcm", frames, "PALETTE COLOR", encoded=encoded, **elements)
+    assert np.array_equal(read_clip(path).frames, lut[frames])
+
+
+@pytest.mark.parametrize(
+    ("name", "plain", "most"),
+    [
+        ("JPEG-lossy", "JPEG2000", 5),  # 12 bits as JPEG extended; both were compressed heavily
+        ("JPGExtended", "JPEG2000", 5),
+        ("MR_small_jpeg_ls_lossless", "MR_small", 0),
+        ("SC_rgb_jls_lossy_line", "SC_rgb_rle", 2),
+        ("SC_rgb_jls_lossy_sample", "SC_rgb_rle", 2),
+        ("SC_rgb_jpeg_gdcm", "SC_rgb_rle", 0),
+    ],
+)
+def test_dicom_of_other_encoders_agrees_with_the_same_image_in_another_syntax(name, plain, most):
+    data = pytest.importorskip("pydicom").data
+    paths = [data.get_testdata_file(f"{each}.dcm", download=False) for each in (name, plain)]
+    first, second = (read_clip(path, window=(0, 255)).frames.astype(int) for path in paths)
+    assert np.abs(first - second).mean() <= most < first.std() / 4
+
+
+@pytest.mark.parametrize("fault", ["a frame less", "half a frame", "no JPEG"])
+def test_dicom_jpeg_lossless_that_is_damaged_is_refused(tmp_path, fault):
+    frames = noise(4, 16, 32)
+    fragments = jpeg_lossless(frames)
+    if fault == "a frame less":
+        fragments.pop()
+    elif fault == "half a frame":
+        fragments[2] = fragments[2][: len(fragments[2]) // 2]
+    else:
+        fragments[2] = bytes(len(fragments[2]))
+    path = dicom(tmp_path / "a.dcm", frames, encoded=("JPEGLosslessSV1", fragments))
+    assert "damaged, export it again" in refusal(path)
+
+
+def palette():
+    """Colours of the grey values as (256, 3), and the elements that state them."""
+    lut = RNG.integers(0, 255, (256, 3)).astype(np.uint8)
+    elements = {}
+    for channel, name in enumerate(("Red", "Green", "Blue")):
+        elements[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 8]
+        elements[f"{name}PaletteColorLookupTableData"] = lut[:, channel].tobytes()
+    return lut, elements
+
+
 def test_dicom_run_length_encoded_and_palette(tmp_path):
     pydicom = pytest.importorskip("pydicom")
     frames = noise(3, 6, 8)
@@ -498,12 +587,7 @@ def test_dicom_run_length_encoded_and_palette(tmp_path):
     dataset.compress(pydicom.uid.RLELossless)
     dataset.save_as(path)
     assert np.array_equal(read_clip(path).frames, frames)
-    lut = RNG.integers(0, 255, (256, 3)).astype(np.uint8)
-    table = {"RedGreenBlue"[a:b]: lut[:, n] for n, (a, b) in enumerate([(0, 3), (3, 8), (8, 12)])}
-    elements = {}
-    for name, values in table.items():
-        elements[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 8]
-        elements[f"{name}PaletteColorLookupTableData"] = values.tobytes()
+    lut, elements = palette()
     path = dicom(tmp_path / "b.dcm", frames, "PALETTE COLOR", **elements)
     assert np.array_equal(read_clip(path).frames, lut[frames])
 
@@ -736,6 +820,9 @@ def truncatable(folder: Path) -> dict[str, Path]:
         "packed.nii.gz": write_itk(folder / "packed.nii.gz", itk_image(frames), True),
         "raw.dcm": dicom(folder / "raw.dcm", frames),
         "jpeg.dcm": dicom(folder / "jpeg.dcm", frames, jpeg=True),
+        "lossless.dcm": dicom(
+            folder / "lossless.dcm", frames, encoded=("JPEGLosslessSV1", jpeg_lossless(frames))
+        ),
     }
     for name, (codec, options) in VIDEOS.items():
         files[name] = video(folder / name, frames, codec, options)

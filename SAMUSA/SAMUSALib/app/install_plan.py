@@ -26,7 +26,7 @@ SAM2 = "sam2==1.1.0"
 SAM2_OPTIONS = ("--no-deps", "--no-build-isolation")
 SAM2_ENVIRONMENT = {"SAM2_BUILD_CUDA": "0"}
 
-# Together with SLICERS_OWN and LEFT_OUT: the dependencies of pyproject.toml (a test compares).
+# Together with SLICERS_OWN: the dependencies of pyproject.toml (a test compares).
 PACKAGES = (
     "accelerate>=1.0",
     "av>=12",
@@ -36,7 +36,6 @@ PACKAGES = (
     "matplotlib>=3.7",
     "psutil>=5.9",
     "pycocotools>=2.0.7",
-    "pylibjpeg[libjpeg]>=2",
     "pynrrd>=1",
     "pyyaml>=6",
     "safetensors>=0.4",
@@ -45,9 +44,8 @@ PACKAGES = (
 )
 # Slicer comes with these in the versions that it was built and tested with; they are never changed.
 SLICERS_OWN = ("numpy>=1.24", "scipy>=1.11", "SimpleITK>=2.3", "pillow>=10", "pydicom>=3")
-LEFT_OUT = {"medpy>=0.5.2": "surface distances of `samusa evaluate`; it has to be compiled"}
 
-# What is fetched. The packages take 235 MB on the disk (measured, Linux, Python 3.11).
+# What is fetched. The packages take 230 MB on the disk (measured, Linux, Python 3.11).
 SIZES = {"pytorch": "200 MB, with CUDA 3 GB", "packages": "90 MB", "sam2": "1 MB"}
 NEEDED_SPACE = {"pytorch": 2e9, "packages": 0.5e9}  # bytes on the disk
 

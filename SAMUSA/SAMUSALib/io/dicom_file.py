@@ -1,9 +1,10 @@
-"""DICOM images, one frame or many, decoded by pydicom."""
+"""DICOM images, one frame or many, decoded by pydicom with Pillow, or by SimpleITK (ADR 16)."""
 
 from __future__ import annotations
 
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,24 @@ import numpy as np
 from ..clip import Clip
 from ..errors import UnreadableFile
 from .frames import cine_clip, one_line, stack_frames
+from .itk_file import itk_reason, quiet_itk
 
 _VIDEO_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{n}" for n in range(100, 109))
+# JPEG extended, JPEG lossless (two) and JPEG-LS (two).
+_SIMPLEITK_SYNTAXES = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (51, 57, 70, 80, 81))
+_PIXEL_ELEMENTS = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelData",
+)
 _CM = 3  # code of centimetres in the units of an ultrasound region
 _IMAGE_2D, _TISSUE = 1, 1
 
@@ -116,8 +133,10 @@ def _frames(path: Path, dataset) -> Iterator[np.ndarray]:
         yield from video_frames(path, stream, [])
         return
     palette = dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
+    by_simpleitk = syntax in _SIMPLEITK_SYNTAXES
+    frames = _simpleitk_frames(path, dataset) if by_simpleitk else iter_pixels(dataset)
     try:
-        for frame in iter_pixels(dataset):
+        for frame in frames:
             if palette:
                 frame = apply_color_lut(frame, dataset)
                 frame = (frame >> 8).astype(np.uint8) if frame.dtype == np.uint16 else frame
@@ -131,6 +150,34 @@ def _frames(path: Path, dataset) -> Iterator[np.ndarray]:
         raise UnreadableFile(
             f"{path}: its pixels cannot be decoded ({one_line(error)}); {todo}"
         ) from error
+
+
+def _simpleitk_frames(path: Path, dataset) -> np.ndarray:
+    """(T, H, W[, 3]) as stored, except that colour is RGB."""
+    import pydicom
+    import SimpleITK as sitk
+
+    # Alone, or SimpleITK would apply the palette, and of some kinds of image the rescaling too.
+    pixels = pydicom.Dataset()
+    for element in (dataset[name] for name in _PIXEL_ELEMENTS if name in dataset):
+        pixels.add_new(element.tag, element.VR, element.value)
+    if pixels.SamplesPerPixel == 1:
+        pixels.PhotometricInterpretation = "MONOCHROME2"
+    pixels.SOPClassUID = pydicom.uid.UltrasoundMultiFrameImageStorage
+    pixels.SOPInstanceUID = pydicom.uid.generate_uid()
+    pixels.file_meta = pydicom.dataset.FileMetaDataset()
+    pixels.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    with tempfile.TemporaryDirectory() as folder, quiet_itk():
+        file = Path(folder) / "pixels.dcm"
+        pixels.save_as(file, enforce_file_format=True)
+        try:
+            image = sitk.ReadImage(str(file), imageIO="GDCMImageIO")
+        except RuntimeError as error:
+            raise UnreadableFile(
+                f"{path}: its pixels cannot be decoded ({itk_reason(error)}); "
+                "it was cut short or damaged, export it again"
+            ) from error
+    return sitk.GetArrayFromImage(image)
 
 
 def _stored_window(dataset) -> tuple[float, float] | None:
