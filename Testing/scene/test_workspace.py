@@ -192,6 +192,77 @@ def test_undo_and_redo_of_a_click_take_mask_mark_and_prompts(desk, working, spac
     assert np.array_equal(space.steps(segment, 4)[-1].boundary, RING)
 
 
+def everything(desk, space, segment):
+    """What the scene says of a segment, when the journal has it too."""
+    desk.wait(lambda: not (space.is_replaying or space.is_journaling), "the journal")
+    masks = [space.masks.mask(segment, n).tobytes() for n in range(FRAMES)]
+    prompts = space.state.prompts(segment)
+    frames = {n: p.boundary.tolist() for n, p in prompts.frames.items()} if prompts else {}
+    marks = space.state.marks(segment)
+    return masks, frames, marks, space.stale(segment).frames, space.to_compute(segment)
+
+
+def test_undo_and_redo_restore_all_that_was_there_also_what_is_to_compute(desk, working, spaces):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    space.set_windows(segment, [Window(1, 10)])
+
+    def propagate(**kwargs):
+        space.propagate(**kwargs)
+        assert not propagated(desk, space, heard).error
+
+    states = [everything(desk, space, segment)]
+    for act in (
+        lambda: click(desk, space, segment, 3),
+        lambda: propagate(direction="forward"),
+        lambda: space.approve(segment, [6, 7]),
+        lambda: click(desk, space, segment, 9, shift=2),
+        lambda: space.approve(segment, [2]),
+        lambda: propagate(within=(7, 10)),
+        lambda: space.unlock(segment, [6]),
+        lambda: space.approve(segment, range(1, 11)),
+        lambda: space.unlock(segment, [3, 8]),
+        lambda: propagate(only_affected=False),
+    ):
+        act()
+        states.append(everything(desk, space, segment))
+    assert len({tuple(sorted(state[4])) for state in states}) > 4, "what is to compute varies"
+    for before in states[-2::-1]:
+        assert space.undo() is not None
+        assert everything(desk, space, segment) == before
+    assert space.undo() is None
+    for after in states[1:]:
+        assert space.redo() is not None
+        assert everything(desk, space, segment) == after
+
+
+def test_undo_under_other_windows_takes_nothing_off_what_is_to_compute(desk, working, spaces):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    click(desk, space, segment, 3)
+    space.propagate()
+    propagated(desk, space, heard)
+    click(desk, space, segment, 8, shift=2)
+    assert space.to_compute(segment) == {4, 5, 6, 7, 9, 10, 11}
+    space.set_windows(segment, [Window(2, 9)])
+    space.undo()
+    assert space.to_compute(segment) == {2, 4, 5, 6, 7, 8, 9}
+
+
+def test_undo_of_what_was_accepted_during_a_run_leaves_its_frames_to_compute(desk, working, spaces):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    click(desk, space, segment, 3)
+    space.propagate()
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[4:20, 6:30] = True
+    space.accept(segment, 8, [FramePrompts(boundary=RING)], mask)
+    propagated(desk, space, heard)
+    assert space.undo() == "Propagation" and space.undo() == "Click"
+    assert drawn(space, segment) == [3]
+    assert space.to_compute(segment) == set(range(FRAMES)) - {3}
+
+
 def test_masking_rules_hold_for_a_click_and_the_journal_has_the_outcome(desk, working, spaces):
     space, _ = open_cine(desk, working, spaces)
     lumen, wall = space.masks.add_segment("lumen"), space.masks.add_segment("wall")
@@ -492,9 +563,9 @@ def test_a_journal_brings_work_back_into_a_new_scene(desk, working, spaces):
     space.propagate()
     propagated(desk, space, heard)
     space.approve(segment, [6])
-    desk.wait(lambda: not space._unkept)
-    before = [space.masks.mask(segment, n) for n in range(FRAMES)]
-    marks = space.state.marks(segment)
+    click(desk, space, segment, 8, shift=2)
+    said = everything(desk, space, segment)
+    assert said[-1] == {7, 9}
     space.close()
     working.scene.Clear(False)
     again, heard = open_cine(desk, working, spaces)
@@ -504,14 +575,36 @@ def test_a_journal_brings_work_back_into_a_new_scene(desk, working, spaces):
     assert "frames are back" in heard["notice"][-1][0]
     (found,) = again.masks.segments()
     assert (found.name, found.color) == ("lumen", (9, 8, 7))
-    after = [again.masks.mask(found.id, n) for n in range(FRAMES)]
-    assert np.array_equal(after, before)
-    assert again.state.marks(found.id).keys() == marks.keys()
-    assert again.state.locked(found.id) == {6}
+    assert everything(desk, again, found.id) == said
     assert again.windows(found.id) == (Window(1, 9),)
     assert np.array_equal(again.steps(found.id, 4)[-1].boundary, RING)
     assert len(list_journals(desk.journals)) == 1
     assert again.undo() == "Recover" and drawn(again, found.id) == []
+    assert again.to_compute(found.id) == set(range(1, 10))
+
+
+def test_a_journal_comes_back_beside_what_was_done_meanwhile(desk, working, spaces):
+    """The journal has frame 4 and all that follows from it; here frame 7 was
+    approved with another mask."""
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    click(desk, space, segment, 4)
+    space.propagate()
+    propagated(desk, space, heard)
+    assert everything(desk, space, segment)[-1] == set()
+    space.close()
+    working.scene.Clear(False)
+    again, heard = open_cine(desk, working, spaces)
+    (journal,) = desk.session.recoverable(again.annotated)
+    segment = again.masks.add_segment("lumen")
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[4:20, 6:30] = True
+    again.masks.write(segment, {7: mask})
+    again.approve(segment, [7])
+    again.recover(journal.path)
+    desk.wait(lambda: not journal.path.exists(), "all of it in another journal")
+    assert np.array_equal(again.masks.mask(segment, 7), mask)
+    assert again.to_compute(segment) == {5, 6, 8, 9, 10, 11}
 
 
 @pytest.mark.parametrize("file", ["scene.mrb", "scene.mrml"])

@@ -82,13 +82,14 @@ def shown(work: AcceptedWork):
             segment.windows,
             {index: [prompts(step) for step in steps] for index, steps in segment.steps.items()},
             dict(sorted(segment.frames.items())),
+            segment.stale,
         )
         for key, segment in work.segments.items()
     }
 
 
 def annotate(journal: Journal):
-    """Ten records, and what the work is after each."""
+    """Changes of every kind, and what the work is after each."""
     states = [shown(journal.work)]
 
     def note(safe: bool):
@@ -102,6 +103,8 @@ def annotate(journal: Journal):
     note(journal.set_steps("s2", 3, CLICKS))
     note(journal.set_frame("s2", 3, FrameAnnotation(EMPTY, FrameState.REVIEWED)))
     note(journal.set_frame("s1", 8, accepted(23)))
+    note(journal.set_stale("s1", {2, 3, 4, 6, 9}))
+    note(journal.set_stale("s1", {2}))
     note(journal.set_frame("s1", 7, FrameAnnotation(EMPTY, FrameState.EMPTY)))
     note(journal.set_segment("s1", "Lümen", (9, 9, 9), (Window(0, 4), Window(8, 9))))
     note(journal.remove_segment("s2"))
@@ -263,6 +266,8 @@ def test_what_a_broken_file_system_leaves_at_the_end_is_no_record(tmp_path, tail
         Message({"record": "prompts", "segment": "s1", "frame": 30, "steps": []}),
         Message({"record": "mask", "segment": "s1", "frame": 3}),
         Message({"record": "clip", "version": 1}),
+        Message({"record": "stale", "segment": "s1", "spans": [0, 2, 4]}),
+        Message({"record": "stale", "segment": "s1", "spans": [0, 30]}),
         None,
     ],
 )
@@ -649,6 +654,27 @@ def test_only_journals_are_removed(tmp_path):
     with pytest.raises(UnreadableFile, match="does not exist"):
         remove_journal(tmp_path / "none.journal")
     assert other.exists()
+
+
+def test_masks_and_what_is_to_be_propagated_then_are_one_write(tmp_path, monkeypatch):
+    journal = Journal.create(tmp_path, untouched())
+    journal.set_segment("s1", "lumen")
+    writes, write = [], os.write
+
+    def counted(handle, data):
+        writes.append(bytes(data))
+        return write(handle, data)
+
+    monkeypatch.setattr("SAMUSALib.worker.journal.os.write", counted)
+    assert journal.work.segment("s1").stale is None
+    journal.set_frames("s1", {9: accepted(22), 10: accepted(21)}, frozenset({2, 3, 11}))
+    assert len(writes) == 1
+    journal.set_frames("s1", {9: accepted(20)}, frozenset({2, 3, 11}))
+    assert len(writes) == 2 and b'"stale"' in writes[0] and b'"stale"' not in writes[1]
+    assert read_journal(journal.path).work.segment("s1").stale == {2, 3, 11}
+    journal.set_frames("s1", {}, frozenset())
+    assert read_journal(journal.path).work.segment("s1").stale == frozenset()
+    journal.close()
 
 
 def test_a_journal_of_another_version_is_refused_with_both_versions(tmp_path, monkeypatch):

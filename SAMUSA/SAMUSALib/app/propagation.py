@@ -219,6 +219,8 @@ class Propagation:
             raise
         self._step.add(deltas, marks)
         as_asked = self._rules is None or self._rules.are_plain
+        frames = tuple(event.frame for event in events)
+        workspace.computed(segment, frames)
         kept = {segment: {event.frame: event.mask for event in events}}
         if not as_asked:  # and others may have been overwritten
             for changed, frame in {*deltas, *((segment, event.frame) for event in events)}:
@@ -229,8 +231,6 @@ class Propagation:
                 workspace.keep(changed, masks)
             if changed != segment:
                 workspace.frame_changed.emit(changed, tuple(masks))
-        frames = tuple(event.frame for event in events)
-        workspace.computed(segment, frames)
         self._written += len(frames)
         if frames:
             workspace.frame_changed.emit(segment, frames)

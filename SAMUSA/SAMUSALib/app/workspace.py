@@ -6,6 +6,7 @@ than a moment is cut into pieces by `steps.Stepper`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from ..scene.points import slice_axis, to_ras
 from ..scene.rules import EditRules
 from ..scene.segments import ClipMasks, SequenceMasks, new_masks, open_masks
 from ..scene.state import FrameMark, SceneState, open_state
-from ..scene.undo import History, Step
+from ..scene.undo import History, StaleChange, Step
+from ..worker.accepted import AcceptedSegment
 from ..worker.annotated_clip import AnnotatedClip
 from ..worker.client import Pending
 from ..worker.journal import read_journal, remove_journal
@@ -97,6 +99,8 @@ class Workspace:
         self._learner: Stepper | None = None
         self.is_closed = False
         self._propagation: Propagation | None = None
+        self._before_run: dict[str, tuple[frozenset[int], tuple[Window, ...]]] = {}
+        self._run_disturbed = False  # by what was accepted or unlocked meanwhile
         self._replays = Replays(
             self.history,
             self.masks,
@@ -342,6 +346,7 @@ class Workspace:
             raise
         self._know(segment_id)
         annotated.set_steps(segment_id, frame, steps)
+        self._make_stale(step)
         self._record(step)
         if self._propagation is not None:
             self._propagation.leave_alone(segment_id, frame)
@@ -377,6 +382,7 @@ class Workspace:
         )
         self._set_stale(segment_id, self.stale(segment_id).windows_changed(before, after))
         self._know(segment_id)
+        self.annotated.set_stale(segment_id, self.state.stale(segment_id))
         self.segments_changed.emit()
 
     def propagate(
@@ -412,6 +418,8 @@ class Workspace:
             raise InvalidValue(sentence)
         if unseen:
             self.notice.emit(f"Left out, {sentence}.")
+        self._before_run = {s: (self.state.stale(s), self.windows(s)) for s in chosen}
+        self._run_disturbed = False
         if not only_affected:
             for segment in chosen:
                 self._set_stale(segment, self.stale(segment).all())
@@ -426,6 +434,11 @@ class Workspace:
         """The propagation calls it, once."""
         self._propagation = None
         self._learn_soon()
+        with contextlib.suppress(SceneChanged):  # `check_nodes` closes
+            for segment, (before, windows) in self._before_run.items():
+                followed = None if self._run_disturbed else windows
+                after = self.state.stale(segment)
+                step.stale[segment] = StaleChange.between(before, after, followed)
         self.history.record(step)
         self.history_changed.emit()
         self.propagated.emit(outcome)
@@ -482,7 +495,7 @@ class Workspace:
             marks[frame] = FrameMark(FrameState.REVIEWED, mark.confidence if mark else 1.0)
         step = Step("Approve")
         step.add({}, self.state.set_marks(segment_id, marks))
-        self._record(step, stale=False)
+        self._record(step)
 
     def unlock(self, segment_id: str, frames: Iterable[int]) -> None:
         """Approved frames may be changed again. One undo step."""
@@ -490,6 +503,7 @@ class Workspace:
         self._need_whole()
         step = Step("Unlock")
         step.add({}, self.state.unlock(segment_id, list(frames)))
+        self._make_stale(step)
         self._record(step)
 
     def next_to_check(self, segment_id: str, frame: int | None = None) -> int | None:
@@ -558,26 +572,36 @@ class Workspace:
             self.notice.emit(str(error))
             self._keep_soon()
 
-    def _record(self, step: Step, stale: bool = True) -> None:
+    def _record(self, step: Step) -> None:
         """A step that was just done."""
         self.history.record(step)
-        self._changed(step.places, stale)
+        self._changed(step.places)
         self.history_changed.emit()
 
-    def _changed(self, places: Collection[tuple[str, int]], stale: bool = True) -> None:
-        """Masks, marks or prompts of (segment, frame) are others now: journal, tell, and note what
-        a propagation has to do again."""
-        frames: dict[str, set[int]] = {}
-        for segment, frame in places:
-            frames.setdefault(segment, set()).add(frame)
-            self._unkept[segment, frame] = None
-        for segment, changed in frames.items():
-            if not self.masks.has_segment(segment):
-                continue
-            if stale:
+    def _make_stale(self, step: Step) -> None:
+        """Note what a propagation has to do again after a step, in the scene and in the step."""
+        if step.is_empty:
+            return
+        for segment, frames in _by_segment(step.places).items():
+            if self.masks.has_segment(segment):
                 found, windows = self.conditioning(segment), self.windows(segment)
-                self._set_stale(segment, self.stale(segment).changed(changed, found, windows))
-            self.frame_changed.emit(segment, tuple(sorted(changed)))
+                self._note_stale(step, segment, self.stale(segment).changed(frames, found, windows))
+
+    def _note_stale(self, step: Step, segment: str, stale: Stale) -> None:
+        before = self.state.stale(segment)
+        self._set_stale(segment, stale)
+        windows = self.windows(segment)
+        if self._propagation is not None:
+            self._run_disturbed, windows = True, None
+        step.stale[segment] = StaleChange.between(before, stale.frames, windows)
+
+    def _changed(self, places: Collection[tuple[str, int]]) -> None:
+        """Masks, marks or prompts of (segment, frame) are others now: journal them and tell."""
+        for place in places:
+            self._unkept[place] = None
+        for segment, frames in _by_segment(places).items():
+            if self.masks.has_segment(segment):
+                self.frame_changed.emit(segment, tuple(sorted(frames)))
         self._keep_soon()
 
     # The journal --------------------------------------------------------------------------------
@@ -631,7 +655,8 @@ class Workspace:
         return self.keep(segment, {frame: mask})
 
     def keep(self, segment_id: str, masks: Mapping[int, EncodedMask]) -> bool:
-        """Journal masks and marks of some frames as they are in the scene, together."""
+        """Journal masks and marks of some frames as they are in the scene, together, with what is
+        stale."""
         self._know(segment_id)
         accepted = {}
         for frame, mask in masks.items():
@@ -641,7 +666,7 @@ class Workspace:
             if mark is None:  # drawn by hand, or nothing
                 mark = FrameMark(FrameState.EMPTY if mask.is_empty else FrameState.PROPAGATED)
             accepted[frame] = FrameAnnotation(mask, mark.state, mark.confidence)
-        return self.annotated.accept_frames(segment_id, accepted)
+        return self.annotated.accept_frames(segment_id, accepted, self.state.stale(segment_id))
 
     def _know(self, segment_id: str) -> None:
         """Let the journal know name, colour and windows of a segment as they are now."""
@@ -675,9 +700,10 @@ class Workspace:
                     yield
 
     def recover(self, path) -> None:
-        """Bring back what a journal of an earlier session holds: masks, prompts, windows and
-        marks, as one undo step; then the journal is removed, this session's has it all. Segments
-        are found by ID and name, others are added. Frames that are approved here stay."""
+        """Bring back what a journal of an earlier session holds: masks, prompts, windows, marks
+        and what was still to compute, as one undo step; then the journal is removed, this
+        session's has it all. Segments are found by ID and name, others are added. Frames that are
+        approved here stay."""
         annotated = self._need_open()
         self._need_idle()
         work = read_journal(path).work
@@ -690,8 +716,10 @@ class Workspace:
         def restore():
             for old, found in work.segments.items():
                 segment = self._recovered_segment(old, found.name, found.color)
-                self.set_windows(segment, found.windows or self.windows(segment))
-                locked = self.state.locked(segment)
+                before, locked = self.state.stale(segment), self.state.locked(segment)
+                known = annotated.work.segments.get(segment)
+                ours = set(known.frames) - found.frames.keys() if known else set()
+                self.set_windows(segment, found.windows)
                 for frame, steps in found.steps.items():
                     if frame not in locked:
                         told = self.state.set_frame_prompts(segment, frame, steps[-1])
@@ -699,12 +727,21 @@ class Workspace:
                         yield
                 for frame, accepted in found.frames.items():
                     if frame in locked:
+                        mask = EncodedMask.encode(self.masks.mask(segment, frame))
+                        if accepted.state is not FrameState.REVIEWED or mask != accepted.mask:
+                            ours.add(frame)
+                        yield
                         continue
                     mark = FrameMark(accepted.state, accepted.confidence)
                     marks = self.state.set_marks(segment, {frame: mark})
                     deltas = self.masks.write(segment, {frame: accepted.mask.decode()})
                     step.add(deltas, marks)
                     yield
+                stale = self._recovered_stale(segment, found, ours)
+                self._set_stale(segment, stale)
+                step.stale[segment] = StaleChange.between(
+                    before, stale.frames, self.windows(segment)
+                )
 
         def restored():
             self._recovered = path
@@ -717,6 +754,18 @@ class Workspace:
         self._restoring = Stepper(
             restore(), self.soon, restored, lambda error: self.notice.emit(str(error))
         )
+
+    def _recovered_stale(self, segment: str, found: AcceptedSegment, ours: set[int]) -> Stale:
+        """What is still to compute of a recovered segment. ours: frames that were accepted or
+        approved here and are not as in the journal. Journals of before say nothing of it, then it
+        is what lies around all that came back."""
+        if found.stale is None:
+            stale, ours = self.stale(segment), {*ours, *found.frames, *found.steps}
+        else:
+            length = len(self.source)
+            nowhere = set(range(length)) - self.state.marks(segment).keys()
+            stale = Stale(length, found.stale | nowhere)
+        return stale.changed(ours, self.conditioning(segment), self.windows(segment))
 
     def _recovered_segment(self, old: str, name: str, color: tuple[int, int, int]) -> str:
         for info in self.masks.segments():
@@ -824,6 +873,13 @@ class Workspace:
             self.annotated.remove_segment(segment)
         self._align_is_due = True
         self.soon(self._align)
+
+
+def _by_segment(places: Iterable[tuple[str, int]]) -> dict[str, set[int]]:
+    frames: dict[str, set[int]] = {}
+    for segment, frame in places:
+        frames.setdefault(segment, set()).add(frame)
+    return frames
 
 
 class Workspaces:

@@ -157,7 +157,8 @@ class SceneState:
 
     def stale(self, segment: str) -> frozenset[int]:
         """Frames whose masks do not follow from what is said now; all where nothing was noted."""
-        return self._stale.get(segment, frozenset(range(self.clip_shape[0])))
+        found = self._stale.get(segment)
+        return frozenset(range(self.clip_shape[0])) if found is None else found
 
     def set_stale(self, segment: str, frames: Collection[int]) -> None:
         """Note what a propagation still has to do. Raises InvalidValue for frames that do not

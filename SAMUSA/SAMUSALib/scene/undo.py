@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..errors import SamusaError
-from ..prompts import FramePrompts
+from ..prompts import FramePrompts, Window
 from .segments import ClipMasks, Deltas
 from .state import FrameMark, SceneState
 
@@ -17,19 +17,50 @@ Marks = dict[tuple[str, int], tuple[FrameMark | None, FrameMark | None]]
 Prompts = dict[tuple[str, int], tuple[FramePrompts | None, FramePrompts | None]]
 
 
+@dataclass(frozen=True)
+class StaleChange:
+    """Frames of a segment that a step has left for the next propagation (added), and that it has
+    done (removed).
+
+    windows: of the segment then. Under other windows, and where None tells that two steps went on
+    at once, nobody knows any more what follows from what: undo and redo only add frames then.
+    """
+
+    added: frozenset[int]
+    removed: frozenset[int]
+    windows: tuple[Window, ...] | None
+
+    @classmethod
+    def between(
+        cls,
+        before: frozenset[int],
+        after: frozenset[int],
+        windows: tuple[Window, ...] | None,
+    ) -> StaleChange:
+        return cls(after - before, before - after, windows)
+
+    def replayed(
+        self, stale: frozenset[int], windows: tuple[Window, ...], back: bool
+    ) -> frozenset[int]:
+        """What is stale after undo (`back`) or redo, from what is stale now."""
+        added, removed = (self.removed, self.added) if back else (self.added, self.removed)
+        return (stale | added) - (removed if windows == self.windows else frozenset())
+
+
 @dataclass
 class Step:
     """One thing that the user undoes at once: an accepted click, a whole propagation.
 
     name: shown in the menu. deltas: as `ClipMasks.write` returns them. marks: (segment ID, frame)
     -> what `SceneState` said before and after; None where the frame had no mark. prompts: the same
-    for the prompts of frames.
+    for the prompts of frames. stale: by segment ID.
     """
 
     name: str
     deltas: Deltas = field(default_factory=dict)
     marks: Marks = field(default_factory=dict)
     prompts: Prompts = field(default_factory=dict)
+    stale: dict[str, StaleChange] = field(default_factory=dict)
 
     def add(
         self, deltas: Deltas, marks: Marks | None = None, prompts: Prompts | None = None
@@ -58,7 +89,9 @@ class Step:
     def size(self) -> int:
         """Bytes of what is kept, about."""
         masks = sum(len(d.added.data) + len(d.removed.data) for d in self.deltas.values())
-        return masks + 400 * len(self.deltas) + 200 * (len(self.marks) + len(self.prompts))
+        told = 200 * (len(self.marks) + len(self.prompts))
+        stale = 40 * sum(len(each.added) + len(each.removed) for each in self.stale.values())
+        return masks + 400 * len(self.deltas) + told + stale
 
 
 class History:
@@ -134,9 +167,9 @@ class History:
 def replay(step: Step, masks: ClipMasks, state: SceneState, back: bool) -> Iterator[float]:
     """Undo a step (`back`) or do it again, a few masks at a time: yields how much is done, 0..1.
 
-    Marks and prompts change at the end, so that until then the scene says of every frame what it
-    said before. What is given up in the middle, or fails, may be replayed from its start. Raises
-    as `ClipMasks.apply`.
+    Marks, prompts and what is stale change at the end, so that until then the scene says of every
+    frame what it said before. What is given up in the middle, or fails, may be replayed from its
+    start. Raises as `ClipMasks.apply`.
     """
     pieces = _pieces(step.deltas)
     for number, deltas in enumerate(pieces, start=1):
@@ -145,7 +178,8 @@ def replay(step: Step, masks: ClipMasks, state: SceneState, back: bool) -> Itera
     wanted: dict[str, dict[int, FrameMark | None]] = {}
     for (segment, frame), (before, after) in step.marks.items():
         wanted.setdefault(segment, {})[frame] = before if back else after
-    there = {segment for segment, _ in {*step.marks, *step.prompts} if masks.has_segment(segment)}
+    told = {segment for segment, _ in {*step.marks, *step.prompts}} | step.stale.keys()
+    there = {segment for segment in told if masks.has_segment(segment)}
     for segment, marks in wanted.items():
         if segment in there:
             state.restore_marks(segment, marks)
@@ -153,6 +187,12 @@ def replay(step: Step, masks: ClipMasks, state: SceneState, back: bool) -> Itera
     for (segment, frame), (before, after) in step.prompts.items():
         if segment in there:
             state.set_frame_prompts(segment, frame, before if back else after)
+            yield 0.95
+    for segment, change in step.stale.items():
+        if segment in there:
+            prompts = state.prompts(segment)
+            windows = prompts.windows if prompts else ()
+            state.set_stale(segment, change.replayed(state.stale(segment), windows, back))
             yield 0.95
 
 

@@ -74,13 +74,15 @@ class ClipIdentity:
 @dataclass
 class AcceptedSegment:
     """One segment. steps: frame -> the prompts after each click, oldest first, the last in force.
-    frames: frame -> mask, state, confidence; never of state EMPTY."""
+    frames: frame -> mask, state, confidence; never of state EMPTY. stale: frames that a
+    propagation still has to do; None where nobody has said."""
 
     name: str
     color: tuple[int, int, int] = (255, 0, 0)
     windows: tuple[Window, ...] = ()
     steps: dict[int, tuple[FramePrompts, ...]] = field(default_factory=dict)
     frames: dict[int, FrameAnnotation] = field(default_factory=dict)
+    stale: frozenset[int] | None = None
 
     @property
     def is_prompted(self) -> bool:
@@ -155,10 +157,21 @@ class AcceptedWork:
         else:
             known.frames[frame] = accepted
 
-    def set_frames(self, segment: str, frames: Mapping[int, FrameAnnotation]) -> None:
-        """`set_frame` of several."""
+    def set_frames(
+        self,
+        segment: str,
+        frames: Mapping[int, FrameAnnotation],
+        stale: Iterable[int] | None = None,
+    ) -> None:
+        """`set_frame` of several, and `set_stale`; None: that stays."""
         for frame, accepted in frames.items():
             self.set_frame(segment, frame, accepted)
+        if stale is not None:
+            self.set_stale(segment, stale)
+
+    def set_stale(self, segment: str, frames: Iterable[int]) -> None:
+        """What a propagation still has to do."""
+        self.segment(segment).stale = frozenset(map(self._frame, frames))
 
     def _frame(self, frame: int) -> int:
         if isinstance(frame, bool) or not 0 <= frame < self.clip.length:

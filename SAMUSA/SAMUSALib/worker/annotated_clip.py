@@ -111,9 +111,18 @@ class AnnotatedClip:
         """A mask and its state. A reviewed frame is locked; state EMPTY removes the mask."""
         return self._change("set_frame", segment, frame, FrameAnnotation(mask, state, confidence))
 
-    def accept_frames(self, segment: str, frames: Mapping[int, FrameAnnotation]) -> bool:
-        """`accept` of several frames, written together."""
-        return self._change("set_frames", segment, frames)
+    def accept_frames(
+        self,
+        segment: str,
+        frames: Mapping[int, FrameAnnotation],
+        stale: Collection[int] | None = None,
+    ) -> bool:
+        """`accept` of several frames, and `set_stale` (None: as before), written together."""
+        return self._change("set_frames", segment, frames, stale)
+
+    def set_stale(self, segment: str, frames: Collection[int]) -> bool:
+        """Frames that a propagation still has to do."""
+        return self._change("set_stale", segment, frames)
 
     @property
     def is_safe(self) -> bool:

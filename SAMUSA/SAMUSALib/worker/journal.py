@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ from .journal_records import (
     Record,
     SegmentRecord,
     SegmentRemoved,
+    StaleRecord,
     encoded,
     read_journal,
     records_of,
@@ -157,10 +158,25 @@ class Journal:
         self.work.set_frame(segment, frame, accepted)
         return self._append(MaskRecord.of(segment, frame, accepted))
 
-    def set_frames(self, segment: str, frames: Mapping[int, FrameAnnotation]) -> bool:
-        """`set_frame` of several, in one write: a process that is killed leaves all or none."""
-        self.work.set_frames(segment, frames)
-        return self._append(*(MaskRecord.of(segment, n, frame) for n, frame in frames.items()))
+    def set_frames(
+        self,
+        segment: str,
+        frames: Mapping[int, FrameAnnotation],
+        stale: Collection[int] | None = None,
+    ) -> bool:
+        """`set_frame` of several, with what a propagation has to do then (None: as before), in one
+        write: a process that is killed leaves all or none."""
+        known = self.work.segment(segment).stale
+        self.work.set_frames(segment, frames, stale)
+        records: list[Record] = [MaskRecord.of(segment, n, each) for n, each in frames.items()]
+        if stale is not None and known != stale:
+            records.append(StaleRecord.of(segment, stale))
+        return self._append(*records)
+
+    def set_stale(self, segment: str, frames: Collection[int]) -> bool:
+        """What a propagation still has to do."""
+        self.work.set_stale(segment, frames)
+        return self._append(StaleRecord.of(segment, frames))
 
     @property
     def size(self) -> int:

@@ -20,10 +20,10 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar, get_args
 
 import numpy as np
 
@@ -109,11 +109,33 @@ class MaskRecord:
         return cls(segment, int(frame), accepted.mask, accepted.state, confidence)
 
 
-Record = ClipRecord | SegmentRecord | SegmentRemoved | PromptsRecord | MaskRecord
-_KINDS = {
-    kind.NAME: kind
-    for kind in (ClipRecord, SegmentRecord, SegmentRemoved, PromptsRecord, MaskRecord)
-}
+@dataclass(frozen=True)
+class StaleRecord:
+    """What a propagation still has to do. spans: the first and the last frame of each stretch, one
+    after the other."""
+
+    NAME: ClassVar[str] = "stale"
+    segment: str
+    spans: tuple[int, ...]
+
+    @classmethod
+    def of(cls, segment: str, frames: Collection[int]) -> StaleRecord:
+        firsts = (n for n in sorted(frames) if n - 1 not in frames)
+        lasts = (n for n in sorted(frames) if n + 1 not in frames)
+        return cls(segment, tuple(end for span in zip(firsts, lasts, strict=True) for end in span))
+
+    def frames(self, length: int) -> set[int]:
+        """Raises _Damaged for spans that are not in a clip of this length."""
+        firsts, lasts = self.spans[::2], self.spans[1::2]
+        if len(firsts) != len(lasts) or any(not 0 <= n < length for n in self.spans):
+            raise _Damaged(f"spans are {self.spans}; pairs of frames 0 to {length - 1} are needed")
+        return {
+            n for first, last in zip(firsts, lasts, strict=True) for n in range(first, last + 1)
+        }
+
+
+Record = ClipRecord | SegmentRecord | SegmentRemoved | PromptsRecord | MaskRecord | StaleRecord
+_KINDS = {kind.NAME: kind for kind in get_args(Record)}
 
 
 def records_of(work: AcceptedWork) -> Iterator[Record]:
@@ -125,6 +147,8 @@ def records_of(work: AcceptedWork) -> Iterator[Record]:
             yield PromptsRecord(segment, frame, steps)
         for frame, accepted in known.frames.items():
             yield MaskRecord.of(segment, frame, accepted)
+        if known.stale is not None:
+            yield StaleRecord.of(segment, known.stale)
 
 
 def _clip_record(clip: ClipIdentity) -> ClipRecord:
@@ -312,5 +336,7 @@ def _apply(work: AcceptedWork, record: Record) -> None:
     elif isinstance(record, MaskRecord):
         accepted = FrameAnnotation(record.mask, record.state, record.confidence)
         work.set_frame(record.segment, record.frame, accepted)
+    elif isinstance(record, StaleRecord):
+        work.set_stale(record.segment, record.frames(work.clip.length))
     else:
         raise _Damaged("it begins a second time")
