@@ -68,6 +68,8 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.shown_segments = []
         self.read_frame = None  # the frame that the readout tells of
         self.shortcuts = []
+        self.in_front = False  # the module is selected, so its keys count
+        self.key_dialog = None
         self.disconnect = []
 
     def setup(self):
@@ -98,6 +100,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         slicer.app.aboutToQuit.connect(self.cleanup)  # the panel goes before `cleanup` is called
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.on_scene_closed)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.on_scene_loaded)
+        self.show_keys()
         self.on_working(1.0, "")
         self.on_inputs_chosen()
 
@@ -133,6 +136,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (ui.redoButton, temporal.redo),
             (ui.plotButton, self.plot),
             (ui.exportButton, self.export),
+            (ui.keysButton, self.choose_keys),
             (ui.cancelButton, temporal.cancel),
             (ui.resumeButton, temporal.resume),
         ):
@@ -148,6 +152,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (temporal.working, self.on_working),
             (temporal.notice, self.tell),
             (service.notice, self.tell),
+            (service.settings.shortcuts_changed, self.keys_changed),
         ):
             self.disconnect.append(signal.connect(listener))
 
@@ -165,6 +170,19 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self):
         if self.temporal.workspace is None:
             self.adopt_open_work()
+        self.in_front = True
+        self.install_shortcuts()
+        self.refresh()
+
+    def exit(self):
+        self.in_front = False
+        self.remove_shortcuts()
+        if self.key_dialog is not None:
+            self.key_dialog.close()
+
+    # Keys ---------------------------------------------------------------------------------------
+
+    def install_shortcuts(self):
         settings, actions = self.logic.service.settings, self.temporal
         for name, action in (
             ("window_start", actions.start_here),
@@ -184,13 +202,43 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 )
                 shortcut.connect("activated()", lambda action=action: self.do(action))
                 self.shortcuts.append(shortcut)
-        self.refresh()
 
-    def exit(self):
+    def remove_shortcuts(self):
         for shortcut in self.shortcuts:
             shortcut.setEnabled(False)  # deleteLater leaves the key taken until the event loop
             shortcut.deleteLater()
         self.shortcuts = []
+
+    def choose_keys(self):
+        from SAMUSALib.app.shortcut_dialog import ShortcutDialog
+
+        if self.key_dialog is None:
+            self.key_dialog = ShortcutDialog(self.logic.service.settings, slicer.util.mainWindow())
+        self.key_dialog.open()
+
+    def keys_changed(self):
+        if self.in_front:
+            self.remove_shortcuts()
+            self.install_shortcuts()
+        self.show_keys()
+
+    def show_keys(self):
+        """Say which keys do what, in one line."""
+        shortcut, ui = self.logic.service.settings.shortcut, self.ui
+        hints = []
+        for names, words in (
+            (("window_start", "window_end"), _("window")),
+            (("previous_frame", "next_frame"), _("frame")),
+            (("propagate",), _("propagate")),
+            (("next_to_check",), _("check")),
+            (("approve",), _("approve")),
+        ):
+            keys = [shortcut(name) for name in names if shortcut(name)]
+            if keys:
+                hints.append(f"{' '.join(keys)} {words}".replace(" ", "\u00a0"))
+        ui.keysLabel.text = "  ".join(hints)
+        ui.startHereButton.text = f"{shortcut('window_start')} {_('Start here')}".strip()
+        ui.endHereButton.text = f"{_('End here')} {shortcut('window_end')}".strip()
 
     def do(self, action, *arguments):
         """Run an action of the user's; what is wrong is said below, in a sentence."""

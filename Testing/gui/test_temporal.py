@@ -135,6 +135,36 @@ def test_the_keys_set_the_window_and_step_through_the_frames(opened, running):
     assert panel.temporal.frame == 8
 
 
+def test_keys_are_changed_in_a_window_and_count_at_once(opened, running, tmp_path):
+    import slicer
+    from host import events
+
+    panel, _ = opened
+    assert "A\u00a0D\u00a0frame" in panel.ui.keysLabel.text
+    panel.ui.keysButton.click()
+    dialog = panel.key_dialog
+    assert dialog.dialog.visible
+    panel.temporal.show_frame(3)
+    dialog.put("next_frame", "F")
+    dialog.put("window_start", "")
+    window = slicer.util.mainWindow()
+    events.keys(window, "D")
+    assert panel.temporal.frame == 3
+    events.keys(window, "F")
+    assert panel.temporal.frame == 4
+    assert "A\u00a0F\u00a0frame" in panel.ui.keysLabel.text
+    assert panel.ui.startHereButton.text == "Start here"
+    dialog.put("next_frame", "P")
+    assert "is the key of" in dialog.message.text
+    running.process_events(0.1)
+    running.grab(panel.parent, tmp_path / "keys.png", PANEL)
+    panel.exit()
+    assert not dialog.dialog.visible
+    panel.logic.service.settings.reset_shortcuts()
+    events.keys(window, "D")
+    assert panel.temporal.frame == 4, "keys count while the module is in front"
+
+
 def test_several_windows_are_kept_apart_and_one_is_in_hand(opened, running):
     panel, _ = opened
     ui, temporal = panel.ui, panel.temporal
@@ -213,6 +243,27 @@ def test_slices_of_a_volume_along_each_axis(panel, case, running, tmp_path):
     case.wait(lambda: panel.temporal.is_ready, "the other axis")
     assert panel.temporal.length == 30 and ui.segmentationSelector.currentNode() is segmentation
     running.grab(panel.parent, tmp_path / "volume.png", PANEL)
+
+
+def test_a_view_that_a_layout_adds_is_followed_and_let_go(panel, case, running):
+    import slicer
+
+    voxels = np.random.default_rng(0).integers(0, 255, (10, 20, 30), np.uint8)
+    volume = slicer.util.addVolumeFromArray(voxels, name="Sweep")
+    panel.ui.volumeSelector.setCurrentNode(volume)
+    panel.ui.openButton.click()
+    case.wait(lambda: panel.temporal.is_ready, "the volume")
+    for name in ("Red", "Yellow", "Green"):
+        slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode().SetOrientationToCoronal()
+    added = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode", "Slice4")
+    added.SetOrientationToAxial()
+    for offset in (4, 6):
+        added.SetSliceOffset(offset)
+        case.wait(lambda offset=offset: panel.ui.frameSlider.value == offset, "the new view")
+    panel.temporal.let_go()
+    added.SetSliceOffset(2)
+    running.process_events(0.1)
+    assert panel.temporal.frame is None
 
 
 def test_measures_are_plotted_and_exported(opened, case, running, tmp_path):

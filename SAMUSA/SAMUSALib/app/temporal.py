@@ -498,14 +498,25 @@ class Temporal:
     def _observe(self) -> None:
         import vtk
 
-        source = self.workspace.source
-        if isinstance(source, SequenceSource):
-            nodes = [source.browser]
-        else:
-            nodes = nodes_of_class(source.node.GetScene(), "vtkMRMLSliceNode")
-        for node in nodes:
+        def listen(node) -> None:
             tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._look_soon())
             self._observations.append((node, tag))
+
+        source = self.workspace.source
+        if isinstance(source, SequenceSource):
+            listen(source.browser)
+            return
+        scene = source.node.GetScene()
+        for view in nodes_of_class(scene, "vtkMRMLSliceNode"):
+            listen(view)
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def added(_scene, _event, node):
+            if node.IsA("vtkMRMLSliceNode"):  # of another layout
+                listen(node)
+                self._look_soon()
+
+        self._observations.append((scene, scene.AddObserver(scene.NodeAddedEvent, added)))
 
     def _look_soon(self) -> None:
         if not self._looking:
