@@ -212,6 +212,31 @@ def test_the_client_works_in_the_event_loop(transport):
     run_until(lambda: not client.running)
 
 
+def test_a_burst_of_masks_leaves_the_event_loop_its_turns(transport):
+    """The worker says faster than we handle: its pipe alone holds dozens of masks."""
+    client = Client(transport)
+    answer_of(client.start(fake()))
+    client.send_clip("c", np.zeros((400, 8, 8), np.uint8))
+    happened = []
+    beats = QtCore.QTimer()
+    beats.timeout.connect(lambda: happened.append("turn"))
+    beats.start(0)
+
+    def handle(event):
+        happened.append(event.frame)
+        time.sleep(0.002)  # what handling costs
+
+    propagation = client.ask(m.Propagate("c", (SegmentPrompts("s", {0: CLICK}),)))
+    propagation.on_frame(handle)
+    assert answer_of(propagation).frames == 400
+    beats.stop()
+    assert [each for each in happened if each != "turn"] == list(range(400))
+    runs = " ".join("-" if each == "turn" else "f" for each in happened).split("-")
+    assert max(run.count("f") for run in runs) <= 10  # 8 ms, twice
+    client.stop()
+    run_until(lambda: not client.running)
+
+
 def test_pixels_go_through_the_pipe_in_pieces_where_they_must(transport):
     client = Client(transport)
     frames = np.random.default_rng(6).integers(0, 255, (50, 600, 800), np.uint8)

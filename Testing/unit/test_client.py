@@ -126,6 +126,30 @@ def started(client, transport, command=LOCAL, **fields):
     return client
 
 
+def propagation(client, transport):
+    """A propagation of 9 frames that is asked for, its number, and the frames as they come."""
+    started(client, transport)
+    client.send_clip("c", frames_of(9))
+    transport.run()
+    transport.answer(m.OpenClip)
+    pending = client.ask(m.Propagate("c", (SegmentPrompts("s", {0: CLICK}),)))
+    seen = []
+    pending.on_frame(lambda event: seen.append(event.frame))
+    return pending, transport.number_of(m.Propagate), seen
+
+
+def frame_events(number, frames):
+    return b"".join(
+        encode(
+            m.event_message(
+                number,
+                m.FramePropagated("s", frame, MASK, 0.5, FrameState.PROPAGATED, frame + 1, 9, 0.1),
+            )
+        )
+        for frame in frames
+    )
+
+
 def wait_silently(client, clock, seconds):
     for _ in range(int(seconds * 2)):
         clock.now += 0.5
@@ -763,3 +787,53 @@ def test_two_clips_of_one_name_are_refused(client, transport):
     client.send_clip("c", frames_of(1))
     with pytest.raises(InvalidValue, match="open already"):
         client.send_clip("c", frames_of(1))
+
+
+def test_much_that_comes_at_once_is_handled_over_many_turns_in_its_order(client, transport, clock):
+    pending, number, seen = propagation(client, transport)
+    pending.on_frame(lambda event: setattr(clock, "now", clock.now + 0.003))
+    client.received(frame_events(number, range(7)))
+    assert seen == [0, 1, 2], "8 ms are over"
+    client.received(frame_events(number, [7, 8]))
+    assert seen == [0, 1, 2], "what comes meanwhile waits for the event loop too"
+    transport.say(number, m.Propagated(9, 0.1))
+    transport.step()
+    assert seen == [0, 1, 2, 3, 4, 5] and not pending.done
+    transport.run()
+    assert seen == list(range(9)) and pending.result().frames == 9
+
+
+def test_the_end_of_a_process_is_told_after_all_that_it_has_said(client, transport, clock):
+    pending, number, seen = propagation(client, transport)
+    pending.on_frame(lambda event: setattr(clock, "now", clock.now + 0.01))
+    client.received(frame_events(number, range(4)))
+    client.ended("crashed or was killed")
+    assert client.running and not pending.done and client.told == []
+    transport.run()
+    assert seen == [0, 1, 2, 3] and not client.running
+    with pytest.raises(WorkerLost, match="crashed"):
+        pending.result()
+    assert [kind for kind, _ in client.told] == ["lost"]
+    transport.requests.clear()
+    assert started(client, transport).running
+
+
+def test_a_stop_does_not_wait_for_what_a_gone_process_has_said(client, transport, clock):
+    pending, number, seen = propagation(client, transport)
+    pending.on_frame(lambda event: setattr(clock, "now", clock.now + 0.01))
+    client.received(frame_events(number, range(4)))
+    client.ended("ended with status 0")
+    client.stop(grace=0.0)
+    assert not client.running and seen == [0, 1, 2, 3] and pending.done
+    transport.run()
+    assert client.told == []
+
+
+def test_garbage_does_not_swallow_what_waits_before_it(client, transport, clock):
+    pending, number, seen = propagation(client, transport)
+    pending.on_frame(lambda event: setattr(clock, "now", clock.now + 0.01))
+    client.received(frame_events(number, range(4)))
+    client.received(b"Warning: something")
+    assert seen == [0] and not transport.killed
+    transport.run()
+    assert seen == [0, 1, 2, 3] and transport.killed

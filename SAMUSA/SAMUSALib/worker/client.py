@@ -2,9 +2,9 @@
 its own. `transport` carries the bytes; the owner calls `tick` about every 0.5 s.
 
 Everything happens on the owner's thread and nothing blocks: big copies go in pieces that the
-owner's event loop runs (`Transport.soon`). A worker that says what it must not, says nothing for
-HANG_SECONDS or makes no progress for STUCK_SECONDS is killed; all its requests then fail with
-WorkerLost.
+owner's event loop runs (`Transport.soon`), and so is read what a worker says at once. A worker that
+says what it must not, says nothing for HANG_SECONDS or makes no progress for STUCK_SECONDS is
+killed; all its requests then fail with WorkerLost.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..errors import InvalidValue, SamusaError
 from . import messages as m
 from .clip_transfer import ClipTransfer
 from .command import WorkerCommand
-from .protocol import VERSION, BrokenStream, Decoder, encode
+from .protocol import VERSION, BrokenStream, Decoder, Message, encode
 from .shared_frames import CannotShare, remove_leftovers
 from .transport import LOW_WATER, Transport
 
@@ -32,6 +32,8 @@ HANG_SECONDS = 20.0  # without a byte from a worker, whose heart beats every sec
 STUCK_SECONDS = 600.0  # without progress while the heart beats; large networks take half a minute
 START_SECONDS = 60.0  # until the first: an interpreter from a cold disk, a slow log-in
 LONGEST_TICK = 2.0  # s that count between two ticks: an owner that was busy did not listen
+READ_SECONDS = 0.008  # that are spent on a worker's messages before the event loop has its turn
+PIECE = 2**14  # bytes that are read at once; 20 to 80 masks
 LOG_LENGTH = 200_000  # characters of standard error that are kept
 
 _ANSWERS = {
@@ -145,6 +147,10 @@ class Client:
         self._transport = transport
         self._clock = clock
         self._command: WorkerCommand | None = None  # of the process that runs or is ending
+        self._unread: deque[bytes] = deque()  # has come, in pieces
+        self._messages: deque[Message] = deque()  # is read, and waits for its turn
+        self._reading = False  # whether `_read` is to be called
+        self._ending: str | None = None  # how the process has ended that left these
         self._decoder = Decoder()
         self._number = 0
         self._held: list[Pending] = []  # not sent yet, in the order of asking
@@ -282,6 +288,8 @@ class Client:
                 transfer.remove_block()
         if grace <= 0:
             self._transport.kill()
+        if self._ending is not None:
+            self._read(float("inf"))
 
     # What the transport tells -----------------------------------------------------------------
 
@@ -289,20 +297,9 @@ class Client:
         self._silence = 0.0
         if self._verdict:
             return  # it is being killed; what it says counts no longer
-        command, first = self._command, self.welcome is None
-        try:
-            arrived = self._decoder.feed(data)
-        except BrokenStream as error:
-            self._note(f"[not the protocol: {bytes(data[:300])!r}]\n")
-            self._end(f"{_not_the_protocol(first, command, data)} ({error})")
-            return
-        for message in arrived:
-            try:
-                self._take(*m.read_event(message))
-            except m.BadMessage as error:
-                self._end(f"said something wrong and was ended ({error})")
-            if self._command is not command or self._verdict:
-                return
+        self._unread.extend(data[at : at + PIECE] for at in range(0, len(data), PIECE))
+        if not self._reading:
+            self._read()
 
     def logged(self, text: str) -> None:
         self._said = (self._said + text)[-4000:]
@@ -312,6 +309,43 @@ class Client:
         self._work_soon()
 
     def ended(self, reason: str) -> None:
+        self._ending = reason
+        if self._verdict is not None:
+            self._read(float("inf"))
+        elif not self._reading:
+            self._read()
+
+    def _read(self, seconds: float = READ_SECONDS) -> None:
+        """Handle what has come, for so long; the event loop calls again for the rest."""
+        self._reading = False
+        until = self._clock() + seconds
+        while (self._messages or self._unread) and not self._verdict:
+            if self._messages:
+                try:
+                    self._take(*m.read_event(self._messages.popleft()))
+                except m.BadMessage as error:
+                    self._end(f"said something wrong and was ended ({error})")
+            else:
+                self._decode(self._unread.popleft())
+            if self._clock() >= until:
+                self._reading = True
+                self._transport.soon(self._read)
+                return
+        self._messages.clear()
+        self._unread.clear()
+        if self._ending is not None:
+            self._is_over(self._ending)
+
+    def _decode(self, data: bytes) -> None:
+        first = self.welcome is None
+        try:
+            self._messages.extend(self._decoder.feed(data))
+        except BrokenStream as error:
+            self._note(f"[not the protocol: {data[:300]!r}]\n")
+            self._end(f"{_not_the_protocol(first, self._command, data)} ({error})")
+
+    def _is_over(self, reason: str) -> None:
+        self._ending = None
         command, self._command = self._command, None
         verdict, self._verdict = self._verdict, None
         cut = ", within a message" if self._decoder.unfinished else ""
