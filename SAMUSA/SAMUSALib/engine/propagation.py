@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Lock
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..clip import Clip
 from ..errors import InvalidValue
 from ..masks import bounding_box
 from ..prompts import FramePrompts, SegmentPrompts
+from .appearance import Appearance
 from .cache import EmbeddingCache
 from .models import Model
 from .network import Decoded, Embedding
@@ -234,7 +235,7 @@ class _SegmentTracker:
         self.zooms = self.info.architecture.zoom
         self.primed = self.info.architecture.primed
         self.bypass = bool(segment.windows)
-        self.conditioning: OrderedDict[int, tuple[dict, np.ndarray, View]] = OrderedDict()
+        self.conditioning: OrderedDict[int, Conditioning] = OrderedDict()
         self.lock = Lock()
         self.clicks = self._segmenter(bypass=True)
         self.tracks = self._segmenter(self.bypass)
@@ -277,8 +278,10 @@ class _SegmentTracker:
         recent: OrderedDict[int, dict] = OrderedDict()
         memory = {"cond_frame_outputs": {}, "non_cond_frame_outputs": recent}
         for index in stretch.conditioning:
-            memory["cond_frame_outputs"][index] = self._conditioning(index)[0]
-        _, shape, view = self._conditioning(stretch.conditioning[0])
+            memory["cond_frame_outputs"][index] = self._conditioning(index).memory
+        nearest = self._conditioning(stretch.conditioning[0])
+        shape, view = nearest.mask, nearest.view
+        appearance = self._appearance(stretch)
         for place, index in enumerate(stretch.frames):
             if self.zooms:
                 view, expected = self._follow(shape, view), view
@@ -292,6 +295,8 @@ class _SegmentTracker:
                     embedding, index, memory, len(self.clip), stretch.backward
                 )
                 decoded = self._decode(embedding, features, shape, view)
+                if appearance is not None:
+                    decoded = appearance.weigh(decoded, embedding.image)
                 mask = frame_logits(decoded, view, None, self.clip.frame_size) > 0
                 shape = mask if mask.any() else shape
                 recent[index] = self.network.remember(
@@ -323,8 +328,14 @@ class _SegmentTracker:
     def _view_around(self, box: tuple[int, int, int, int]) -> View:
         return View.around(box, self.clip.frame_size, aspect=self.tracks.aspect)
 
-    def _conditioning(self, index: int) -> tuple[dict, np.ndarray, View]:
-        """A conditioning frame's memory, mask and view, computed once for its two stretches."""
+    def _appearance(self, stretch: Stretch) -> Appearance | None:
+        """What the conditioning frames look like; None for a network that does not keep the
+        image."""
+        seen = [self._conditioning(index).appearance for index in stretch.conditioning]
+        return None if None in seen else Appearance.mean(seen)
+
+    def _conditioning(self, index: int) -> Conditioning:
+        """A conditioning frame, computed once for its two stretches."""
         with self.lock:
             if index not in self.conditioning:
                 self.conditioning[index] = self._encode_conditioning(index)
@@ -333,7 +344,7 @@ class _SegmentTracker:
             self.conditioning.move_to_end(index)
             return self.conditioning[index]
 
-    def _encode_conditioning(self, index: int) -> tuple[dict, np.ndarray, View]:
+    def _encode_conditioning(self, index: int) -> Conditioning:
         frame, key = self.clip.frames[index], self.encoder.key(index)
         frame_size = self.clip.frame_size
         prompts = self.segment.frames.get(index)
@@ -367,7 +378,14 @@ class _SegmentTracker:
         if shape is None:
             shape = np.zeros(frame_size, dtype=bool)
             shape[frame_size[0] // 2, frame_size[1] // 2] = True
-        return remembered, shape, view
+        appearance = None
+        if embedding.image is not None:
+            grid = embedding.image.shape[-1]
+            part = torch.from_numpy(view.cut(shape).astype(np.float32))[None, None]
+            appearance = Appearance.seen(
+                embedding.image, (resize(part, grid, grid) >= 0.5)[0, 0].numpy()
+            )
+        return Conditioning(remembered, shape, view, appearance)
 
     def _on_network_grid(self, mask: np.ndarray, view: View) -> Tensor:
         """(H, W) bool -> (1, 1, S, S) of 0 and 1."""
@@ -381,6 +399,17 @@ class _SegmentTracker:
             recent[index] = {"obj_ptr": recent[index]["obj_ptr"]}
         for index in order[: -self.network.max_obj_ptrs_in_encoder]:
             del recent[index]
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """What a prompted or locked frame gives to those tracked from it: its memory, its mask (H, W)
+    bool, the view that it was seen in, and its appearance where the network keeps the image."""
+
+    memory: dict
+    mask: np.ndarray
+    view: View
+    appearance: Appearance | None
 
 
 def _only_mask(prompts: FramePrompts) -> bool:

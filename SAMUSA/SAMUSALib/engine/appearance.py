@@ -1,0 +1,69 @@
+"""How bright a structure is beside its surroundings, remembered from the frames that the annotator
+clicked.
+
+The small network's tracking follows the mask of the frame before and the edges in the image, and
+makes little of its memory: what leaks once leaks on. Brightness is a memory that it cannot lose:
+the log ratio of two histograms, inside and around, is added to the logits of tracked frames. Where
+both are alike it is nothing. docs/adr/0017-appearance.md has the measurements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.ndimage import distance_transform_edt, gaussian_filter, gaussian_filter1d
+from torch import Tensor
+
+from .network import Decoded, expected_iou
+
+WEIGHT = 0.5  # of the log ratio; 0.3 to 0.8 give the same within 0.001 Dice
+BLUR = 3.0  # pixels of half the network's input, against speckle; a structure is about 64 wide
+AROUND = 0.6  # of the structure's radius: how far its surroundings reach
+BINS, LIGHTEST = 32, 2.5  # brightness in standard deviations of the network's input, from -LIGHTEST
+LARGEST = 2.0  # log ratio
+FLOOR = 0.005  # share of a bin in which nothing was seen
+
+
+@dataclass(frozen=True, eq=False)
+class Appearance:
+    """log_ratio: (BINS,) of inside to around, by brightness."""
+
+    log_ratio: np.ndarray
+
+    @classmethod
+    def seen(cls, image: Tensor, mask: np.ndarray) -> Appearance:
+        """From a frame's grey image (1, 1, G, G) of an `Embedding` and its mask (G, G) bool."""
+        if not mask.any() or mask.all():
+            return cls(np.zeros(BINS))
+        bins = _bins(image)
+        distance = distance_transform_edt(~mask)
+        around = (distance > 0) & (distance < AROUND * np.sqrt(mask.sum() / np.pi) + 2)
+        inside, outside = (_histogram(bins[part]) for part in (mask, around))
+        return cls(np.clip(np.log(inside / outside), -LARGEST, LARGEST))
+
+    @classmethod
+    def mean(cls, seen: Sequence[Appearance]) -> Appearance:
+        return cls(np.mean([each.log_ratio for each in seen], axis=0))
+
+    def weigh(self, decoded: Decoded, image: Tensor) -> Decoded:
+        """A tracked frame's decoding, its logits raised where it looks like the structure."""
+        ratio = self.log_ratio[_bins(image)].astype(np.float32)
+        change = torch.from_numpy(ratio)[None, None].to(decoded.logits.device)
+        decoded = replace(decoded, logits=decoded.logits + WEIGHT * change)
+        iou = expected_iou(decoded.full_logits(image.shape[-1])).max(dim=1).values
+        return replace(decoded, iou=iou)
+
+
+def _bins(image: Tensor) -> np.ndarray:
+    """(1, 1, G, G) -> (G, G) brightness as bins."""
+    smooth = gaussian_filter(image[0, 0].float().cpu().numpy(), BLUR)
+    return np.clip((smooth + LIGHTEST) * (BINS / (2 * LIGHTEST)), 0, BINS - 1).astype(np.intp)
+
+
+def _histogram(bins: np.ndarray) -> np.ndarray:
+    counts = np.bincount(bins, minlength=BINS).astype(np.float64)
+    shares = gaussian_filter1d(counts / counts.sum(), 1.0) + FLOOR
+    return shares / shares.sum()
