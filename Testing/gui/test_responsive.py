@@ -78,7 +78,7 @@ def test_nothing_holds_the_gui_for_50_ms(
     del images
     running.process_events(0.2)
 
-    watchdog.forget()  # the panel is built once, when Slicer makes it
+    watchdog.forget()  # of the panel's making the next test tells
     watchdog.phase = "choosing"
     session.set_model(model)
     ui.volumeSelector.setCurrentNode(volume)
@@ -151,6 +151,22 @@ def test_nothing_holds_the_gui_for_50_ms(
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     watchdog.work_until(lambda: temporal.is_ready and temporal.measurements, "opening again")
     assert watchdog.too_long() == []
+
+
+def test_opening_the_module_holds_the_gui_by_making_its_panel_alone(watchdog, running, tmp_path):
+    """Slicer makes a panel when its module is opened first, as a part of loading it: imports, 0.1 s
+    where Python has compiled them before, and the .ui file. That `setup` may take longer, once; to
+    enter, leave and show it may not."""
+    import slicer
+
+    watchdog.phase = "opening the module"
+    panel = running.load_module(MODULE)
+    watchdog.do("showing the panel", panel.parent.show)
+    running.grab(panel.parent, tmp_path / "panel.png", (460, 900))
+    watchdog.do("leaving", running.load_segment_editor)
+    watchdog.do("coming back", lambda: slicer.util.selectModule("SAMUSATemporal"))
+    assert any("SAMUSATemporalWidget.setup" in what for _, what in watchdog.longest)
+    assert watchdog.too_long(besides=("SAMUSATemporalWidget.setup",)) == []
 
 
 def test_the_watchdog_names_what_holds_the_gui(watchdog, running):

@@ -334,7 +334,12 @@ def test_scene_and_panel_go_on_after_saving_and_loading(opened, case, running, t
     before, shown = masks(panel), panel.temporal.shown()
     wanted = panel.temporal.to_compute()
     assert 0 < wanted < 7 and set(shown.states.values()) > {FrameState.PROPAGATED}
+    workspace, corner = panel.temporal.workspace, np.zeros(truth[6].shape, bool)
+    corner[:20, :20] = True
+    workspace.accept(workspace.masks.add_segment("corner"), 6, [], corner)
+    case.wait(lambda: not workspace.is_journaling, "the journal")
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    case.wait(lambda: workspace.annotated.journal is None, "the end of the journal")
     slicer.mrmlScene.Clear()
     running.process_events(0.1)
     assert panel.temporal.workspace is None and not panel.ui.timeSection.enabled

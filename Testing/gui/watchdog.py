@@ -66,9 +66,14 @@ class Watchdog:
         turns = iter(range(10))
         self.work_until(lambda: next(turns, None) is None, phase)
 
-    def too_long(self) -> list[str]:
-        """The handlers over the limit, the longest first, in words."""
-        over = [(s, *where) for where, s in self.longest.items() if s > LIMIT]
+    def too_long(self, besides: tuple[str, ...] = ()) -> list[str]:
+        """The handlers over the limit, the longest first, in words. besides: how those begin that
+        may take longer."""
+        over = [
+            (s, *where)
+            for where, s in self.longest.items()
+            if s > LIMIT and not where[1].startswith(besides)
+        ]
         return [
             f"{1000 * s:.0f} ms in {what} while {phase}" for s, phase, what in sorted(over)[::-1]
         ]
