@@ -30,7 +30,7 @@ from tiny import tiny_checkpoint  # noqa: E402
 
 FRAMES, HEIGHT, WIDTH = 12, 48, 64
 RING = np.array([[40.25, 14], [50, 24.5], [40, 35], [30, 25]])
-PATIENCE = 120.0  # s; a worker takes 3 to 15 s to start
+PATIENCE = 600.0  # s; a worker takes 3 to 15 s to start, minutes on a busy computer
 
 
 class Desk:
