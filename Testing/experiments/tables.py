@@ -142,6 +142,6 @@ def draw_curves(results: dict, path: Path) -> None:
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set(ylabel="mean Dice", ylim=(0, 1))
-    axes[1].legend(frameon=False, loc="center right", bbox_to_anchor=(1.0, 0.58))
+    axes[1].legend(loc="lower right", framealpha=1.0)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
