@@ -10,15 +10,13 @@ before, and after 1 to 6 clicks (docs/adr/0015-passes.md).
 
 from __future__ import annotations
 
-import argparse
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from common import model_and_data
 
 from SAMUSALib.datasets.manifest import read_manifest
-from SAMUSALib.engine.models import load_model
-from SAMUSALib.engine.registry import find_model
 from SAMUSALib.engine.spline import signed_distance
 from SAMUSALib.evaluation.annotator import simulate_clicks
 from SAMUSALib.evaluation.methods import model_methods
@@ -30,13 +28,9 @@ GROWN, SHIFTED = 0.06, 0.08  # standard deviations, of the root of the area
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--model", default="samusa-small")
-    args = parser.parse_args()
-    model = load_model(find_model(args.model).path)
+    model, data = model_and_data(__doc__)
     for name in SETS:
-        found = np.array(list(corrected(model, args.data / name)))
+        found = np.array(list(corrected(model, data / name)))
         print(name, len(found), *(f"{value:.3f}" for value in found.mean(axis=0)))
 
 

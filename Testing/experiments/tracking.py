@@ -10,19 +10,18 @@ Prints the mean Dice of each structure over the frames that show it, and the mea
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from common import model_and_data
 
 from SAMUSALib.clip import Clip, Geometry
 from SAMUSALib.datasets.manifest import read_manifest, sweeps
-from SAMUSALib.engine.models import Model, load_model
+from SAMUSALib.engine.models import Model
 from SAMUSALib.engine.propagation import propagate
-from SAMUSALib.engine.registry import find_model
 from SAMUSALib.engine.segmentation import FrameSegmenter
 from SAMUSALib.evaluation.annotator import simulate_clicks
 from SAMUSALib.evaluation.metrics import dice
@@ -36,16 +35,12 @@ Structures = Iterator[tuple[str, np.ndarray, np.ndarray]]  # name, frames, truth
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--model", default="samusa-small")
-    args = parser.parse_args()
-    model = load_model(find_model(args.model).path)
-    held_out = sweeps(read_manifest(args.data / "carotid", "val", "image"))
+    model, data = model_and_data(__doc__)
+    held_out = sweeps(read_manifest(data / "carotid", "val", "image"))
     sets = {
         "simulated": of_items([*phantom_items(6, 321), *phantom_items(6, 400)]),
         "carotid": of_items(held_out),
-        "prostate": prostates(args.data / "prostate_3d"),
+        "prostate": prostates(data / "prostate_3d"),
     }
     for name, structures in sets.items():
         found = []

@@ -352,12 +352,18 @@ def accept_on(bench, k=9):
 PAINTED = np.s_[3, 4:8, 5:9]
 
 
-def test_the_editor_s_undo_takes_back_a_stay_in_the_effect_and_then_what_was_before(in_volume):
-    bench = in_volume
+def painted_elsewhere(bench):
+    """Paint without the effect and choose it again: the voxels."""
     bench.editor.setActiveEffect(None)
     paint(bench, PAINTED)
-    painted = bench.voxels()
+    voxels = bench.voxels()
     bench.editor.setActiveEffectByName("SAMUSA")
+    return voxels
+
+
+def test_the_editor_s_undo_takes_back_a_stay_in_the_effect_and_then_what_was_before(in_volume):
+    bench = in_volume
+    painted = painted_elsewhere(bench)
     accept_on(bench, 9)
     accept_on(bench, 12)
     accepted = bench.voxels()
@@ -375,10 +381,7 @@ def test_the_editor_s_undo_takes_back_a_stay_in_the_effect_and_then_what_was_bef
 
 def test_steps_back_in_the_effect_leave_what_others_painted(in_volume):
     bench = in_volume
-    bench.editor.setActiveEffect(None)
-    paint(bench, PAINTED)
-    painted = bench.voxels()
-    bench.editor.setActiveEffectByName("SAMUSA")
+    painted = painted_elsewhere(bench)
     accept_on(bench)
     bench.key("Ctrl+Z")
     np.testing.assert_array_equal(bench.voxels(), painted)
