@@ -107,12 +107,11 @@ class Plan:
 def plan_step(curriculum: Curriculum, rng: np.random.Generator, with_clips: bool = True) -> Plan:
     """Draw what a step practises. with_clips: False where there are no clips to train on."""
     c = curriculum
-    passes = int(rng.integers(1, PASSES, endpoint=True))
     if with_clips and rng.random() < c.share_clips:
         if rng.random() < c.clip_from_mask:
             return Plan("clip", c.clip_frames)
         count = int(rng.integers(*c.clip_clicks, endpoint=True))
-        return Plan("clip", c.clip_frames, (count,), passes)
+        return Plan("clip", c.clip_frames, (count,), _passes(rng))
     mode = rng.random()
     if mode < c.share_region:
         return Plan("region")
@@ -126,7 +125,11 @@ def plan_step(curriculum: Curriculum, rng: np.random.Generator, with_clips: bool
     for group in c.click_counts:
         more = [count for count in group if not counts or count > counts[-1]]
         counts.append(int(rng.choice(more)))
-    return Plan("boundary", counts=tuple(counts), passes=passes)
+    return Plan("boundary", counts=tuple(counts), passes=_passes(rng))
+
+
+def _passes(rng: np.random.Generator) -> int:
+    return int(rng.integers(1, PASSES, endpoint=True))
 
 
 class Rounds(nn.Module):
