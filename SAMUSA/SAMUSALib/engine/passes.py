@@ -71,9 +71,9 @@ def decode_boundary(
     """Decode a frame each of a batch that no other frame conditions, in passes.
 
     points: all prompts as the network takes them, (B, N, 2), (B, N). clicks: of each frame the
-    boundary points among them, (N, 2) network pixels, two distinct ones or more. start: of each
-    frame a closed curve (M, 2) to start from instead of the clicks' own. Gradients are those of
-    the last pass: where an outline runs is no smooth function of the one before.
+    boundary points among them, (N, 2) network pixels, two distinct ones or more, with a start one.
+    start: of each frame a closed curve (M, 2) to begin with instead of the clicks' own. Gradients
+    are those of the last pass: where an outline runs is no smooth function of the one before.
     """
     size = network.image_size
     outlines = [spline_contour(xy) for xy in clicks] if start is None else list(start)

@@ -362,7 +362,7 @@ class _SegmentTracker:
         with torch.inference_mode():
             embedding = self.tracks.embed(frame, view, key)
             if given is not None:
-                decoded = self.network.adopt(embedding, self._on_network_grid(given, view))
+                decoded = self.network.adopt(embedding, self._on_grid(given, view, self.size))
                 logits = decoded.full_logits(self.size)
             else:
                 decoded, _ = self.tracks.decode(
@@ -371,7 +371,7 @@ class _SegmentTracker:
                 logits = decoded.full_logits(self.size)
                 if self.zooms and shape is not None:
                     # what the annotator saw is what is remembered, also from another view
-                    logits = self._on_network_grid(shape, view) * 20 - 10
+                    logits = self._on_grid(shape, view, self.size) * 20 - 10
             remembered = self.network.remember(
                 embedding, logits, decoded.pointer, decoded.presence, prompted=True
             )
@@ -380,17 +380,14 @@ class _SegmentTracker:
             shape[frame_size[0] // 2, frame_size[1] // 2] = True
         appearance = None
         if embedding.image is not None:
-            grid = embedding.image.shape[-1]
-            part = torch.from_numpy(view.cut(shape).astype(np.float32))[None, None]
-            appearance = Appearance.seen(
-                embedding.image, (resize(part, grid, grid) >= 0.5)[0, 0].numpy()
-            )
+            seen = self._on_grid(shape, view, embedding.image.shape[-1])
+            appearance = Appearance.seen(embedding.image, seen[0, 0].bool().cpu().numpy())
         return Conditioning(remembered, shape, view, appearance)
 
-    def _on_network_grid(self, mask: np.ndarray, view: View) -> Tensor:
-        """(H, W) bool -> (1, 1, S, S) of 0 and 1."""
+    def _on_grid(self, mask: np.ndarray, view: View, side: int) -> Tensor:
+        """A view of a mask: (H, W) bool -> (1, 1, side, side) of 0 and 1."""
         part = torch.from_numpy(view.cut(mask).astype(np.float32))[None, None]
-        return (resize(part, self.size, self.size) >= 0.5).float().to(self.device)
+        return (resize(part, side, side) >= 0.5).float().to(self.device)
 
     def _forget(self, recent: OrderedDict[int, dict]) -> None:
         """Contract of bounded memory: drop what SAM2's attention can no longer reach."""
