@@ -19,7 +19,8 @@ def watchdog(running, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(MODULE.parents[1] / "SAMUSA"))
     made = Watchdog(monkeypatch)
     made.start()
-    return made
+    yield made
+    made.stop()
 
 
 def cine(frames):

@@ -29,10 +29,16 @@ def fingerprint(frames: np.ndarray | FrameReader) -> str:
     frames: (T, H, W) or (T, H, W, 3) uint8, an array or a FrameReader.
     """
     digest = hashlib.sha256(repr((frames.shape, frames.dtype.str)).encode())
-    rows = np.linspace(0, frames.shape[1] - 1, SAMPLED_ROWS).round().astype(int)
-    for index in np.unique(np.linspace(0, len(frames) - 1, SAMPLED_FRAMES).round().astype(int)):
-        digest.update(np.ascontiguousarray(frames[index, np.unique(rows)]))
+    rows = _evenly(frames.shape[1], SAMPLED_ROWS)
+    for index in _evenly(len(frames), SAMPLED_FRAMES):
+        digest.update(np.ascontiguousarray(frames[index, rows]))
     return digest.hexdigest()
+
+
+def _evenly(length: int, most: int) -> list[int]:
+    """Indices from the first to the last, each once. (The first np.unique of a process imports
+    numpy.ma, 20 to 100 ms in Slicer's GUI thread.)"""
+    return sorted(set(np.linspace(0, length - 1, most).round().astype(int).tolist()))
 
 
 @dataclass(frozen=True, eq=False)
