@@ -655,6 +655,24 @@ def test_a_saved_scene_needs_no_journal_until_the_next_change(desk, working, spa
     assert set(work.segments[segment].frames) == {4, 5}
 
 
+def test_many_masks_are_made_ready_in_pieces_and_written_together(
+    desk, working, spaces, monkeypatch
+):
+    space, _ = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    written, accept = [], space.annotated.accept_frames
+
+    def accept_frames(segment, records, stale):
+        written.append([(record.frame, "encoded" in vars(record)) for record in records])
+        return accept(segment, records, stale)
+
+    monkeypatch.setattr(space.annotated, "accept_frames", accept_frames)
+    space.approve(segment, range(FRAMES))
+    desk.wait(lambda: not space.is_journaling, "the journal")
+    assert [sorted(records) for records in written] == [[(n, True) for n in range(FRAMES)]]
+    assert space.annotated.work.segment(segment).locked == set(range(FRAMES))
+
+
 def test_saving_several_segments_leaves_nothing_to_save(desk, working, spaces, tmp_path):
     """To save, Slicer puts segments that do not overlap into one labelmap, with other labels."""
     space, heard = open_cine(desk, working, spaces)

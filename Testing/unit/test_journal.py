@@ -25,7 +25,7 @@ from SAMUSALib.worker import journal as journal_module
 from SAMUSALib.worker.accepted import AcceptedWork, ClipIdentity, fingerprint
 from SAMUSALib.worker.file_lock import FileLock, InUse, is_locked
 from SAMUSALib.worker.journal import Journal, list_journals, read_journal, remove_journal
-from SAMUSALib.worker.journal_records import HEAD, MAGIC
+from SAMUSALib.worker.journal_records import HEAD, MAGIC, MaskRecord
 from SAMUSALib.worker.protocol import Message, encode
 
 SHAPE = (30, 40, 60)
@@ -667,12 +667,13 @@ def test_masks_and_what_is_to_be_propagated_then_are_one_write(tmp_path, monkeyp
 
     monkeypatch.setattr("SAMUSALib.worker.journal.os.write", counted)
     assert journal.work.segment("s1").stale is None
-    journal.set_frames("s1", {9: accepted(22), 10: accepted(21)}, frozenset({2, 3, 11}))
+    masks = [MaskRecord.of("s1", 9, accepted(22)), MaskRecord.of("s1", 10, accepted(21))]
+    journal.set_frames("s1", masks, frozenset({2, 3, 11}))
     assert len(writes) == 1
-    journal.set_frames("s1", {9: accepted(20)}, frozenset({2, 3, 11}))
+    journal.set_frames("s1", [MaskRecord.of("s1", 9, accepted(20))], frozenset({2, 3, 11}))
     assert len(writes) == 2 and b'"stale"' in writes[0] and b'"stale"' not in writes[1]
     assert read_journal(journal.path).work.segment("s1").stale == {2, 3, 11}
-    journal.set_frames("s1", {}, frozenset())
+    journal.set_frames("s1", [], frozenset())
     assert read_journal(journal.path).work.segment("s1").stale == frozenset()
     journal.close()
 

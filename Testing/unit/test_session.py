@@ -11,6 +11,7 @@ from SAMUSALib.annotation import FrameState
 from SAMUSALib.clip import Clip, Geometry
 from SAMUSALib.errors import InvalidValue
 from SAMUSALib.prompts import FramePrompts, Window
+from SAMUSALib.worker import journal_records
 from SAMUSALib.worker import messages as m
 from SAMUSALib.worker.client import HANG_SECONDS, RequestFailed, WorkerLost
 from SAMUSALib.worker.command import WorkerCommand
@@ -537,6 +538,35 @@ def test_what_is_accepted_is_journaled_and_offered_back(world, opened):
     assert len(world.session.clips) == 0
     again.close(saved=True)
     assert list_journals(world.folder) == []
+
+
+def test_the_journal_after_a_saved_one_has_everything_and_encodes_the_change_alone(
+    world, opened, monkeypatch
+):
+    for frame in range(4):
+        opened.accept("s1", frame, bright(opened, frame), FrameState.PROMPTED)
+    opened.saved()
+    assert list_journals(world.folder) == []
+    encoded, encode = [], journal_records.encode
+    monkeypatch.setattr(
+        journal_records, "encode", lambda message: encoded.append(message) or encode(message)
+    )
+    assert opened.accept("s1", 3, bright(opened, 3), FrameState.REVIEWED)
+    assert len(encoded) == 1
+    found = read_journal(opened.journal.path).work.segment("s1")
+    assert found.frames == opened.work.segment("s1").frames
+    assert set(found.frames) == {0, 1, 2, 3} and found.locked == {3}
+
+
+def test_what_was_accepted_while_no_journal_could_be_begun_is_in_the_next(world, opened):
+    opened.accept("s1", 2, bright(opened, 2), FrameState.PROMPTED)
+    opened.saved()
+    world.folder.rmdir()
+    world.folder.write_bytes(b"in the way")
+    assert not opened.accept("s1", 3, bright(opened, 3), FrameState.PROMPTED)
+    world.folder.unlink()
+    world.pass_time(10)
+    assert set(read_journal(opened.journal.path).work.segment("s1").frames) == {2, 3}
 
 
 def test_looking_at_a_clip_leaves_no_journal(world):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..annotation import FrameAnnotation, FrameState
+from ..annotation import FrameState
 from ..errors import InvalidValue, SamusaError, SceneChanged
 from ..masks import EncodedMask
 from ..prompts import FramePrompts, SegmentPrompts, Window, merge_windows
@@ -28,6 +28,7 @@ from ..worker.accepted import AcceptedSegment
 from ..worker.annotated_clip import AnnotatedClip
 from ..worker.client import Pending
 from ..worker.journal import read_journal, remove_journal
+from ..worker.journal_records import MaskRecord
 from ..worker.session import Session
 from .propagation import Outcome, Progress, Propagation
 from .replays import Replays
@@ -616,22 +617,25 @@ class Workspace:
             self._keeper = Stepper(self._keep_all(), self.soon, self._all_kept, self._fail)
 
     def _keep_all(self):
-        """Read all masks, one in a step, and then write them together."""
-        found: dict[str, dict[int, EncodedMask]] = {}
+        """Read and encode all masks, one in a step, and then write them together."""
+        found: dict[str, list[MaskRecord]] = {}
         for segment, frame in list(self._unkept):
             try:
                 mask = EncodedMask.encode(self.masks.mask(segment, frame))
             except SceneChanged:
                 self._unkept.pop((segment, frame), None)  # deleted, with its journal entry
                 continue
-            found.setdefault(segment, {})[frame] = mask
+            record = self._record_of(segment, frame, mask)
+            _ = record.encoded  # now, not all at once
+            found.setdefault(segment, []).append(record)
             yield
-        for segment, masks in found.items():
+        for segment, records in found.items():
             try:
-                self.keep(segment, {n: m for n, m in masks.items() if (segment, n) in self._unkept})
+                # Without those that a propagation has written meanwhile.
+                self._write(segment, [r for r in records if (segment, r.frame) in self._unkept])
             except SceneChanged:
-                for frame in masks:
-                    self._unkept.pop((segment, frame), None)
+                for record in records:
+                    self._unkept.pop((segment, record.frame), None)
             yield
 
     def _all_kept(self) -> None:
@@ -657,16 +661,21 @@ class Workspace:
     def keep(self, segment_id: str, masks: Mapping[int, EncodedMask]) -> bool:
         """Journal masks and marks of some frames as they are in the scene, together, with what is
         stale."""
-        self._know(segment_id)
-        accepted = {}
-        for frame, mask in masks.items():
-            self._unkept.pop((segment_id, frame), None)
-            self.known_masks[segment_id, frame] = mask
-            mark = self.state.mark(segment_id, frame)
-            if mark is None:  # drawn by hand, or nothing
-                mark = FrameMark(FrameState.EMPTY if mask.is_empty else FrameState.PROPAGATED)
-            accepted[frame] = FrameAnnotation(mask, mark.state, mark.confidence)
-        return self.annotated.accept_frames(segment_id, accepted, self.state.stale(segment_id))
+        records = [self._record_of(segment_id, frame, mask) for frame, mask in masks.items()]
+        return self._write(segment_id, records)
+
+    def _record_of(self, segment: str, frame: int, mask: EncodedMask) -> MaskRecord:
+        mark = self.state.mark(segment, frame)
+        if mark is None:  # drawn by hand, or nothing
+            mark = FrameMark(FrameState.EMPTY if mask.is_empty else FrameState.PROPAGATED)
+        return MaskRecord(segment, frame, mask, mark.state, float(mark.confidence))
+
+    def _write(self, segment: str, records: Collection[MaskRecord]) -> bool:
+        self._know(segment)
+        for record in records:
+            self._unkept.pop((segment, record.frame), None)
+            self.known_masks[segment, record.frame] = record.mask
+        return self.annotated.accept_frames(segment, records, self.state.stale(segment))
 
     def _know(self, segment_id: str) -> None:
         """Let the journal know name, colour and windows of a segment as they are now."""

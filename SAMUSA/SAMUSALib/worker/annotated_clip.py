@@ -17,6 +17,7 @@ from ..prompts import FramePrompts, SegmentPrompts, Window
 from .accepted import AcceptedSegment, AcceptedWork, ClipIdentity
 from .client import Pending
 from .journal import Journal
+from .journal_records import LiveRecords, MaskRecord
 from .messages import MOST_STEPS, Embed, Propagate, Request, SegmentFrame
 from .preview import preview
 
@@ -54,6 +55,7 @@ class AnnotatedClip:
         self.clip = clip
         self.work = AcceptedWork(ClipIdentity.of(clip))
         self.journal: Journal | None = None  # begun with the first thing that is accepted
+        self._live: LiveRecords | None = None  # of a journal that was removed, as `work` is still
         self.is_open = True
         self._unsaved = False  # something was accepted that is safe nowhere else
         self._session = session
@@ -114,10 +116,11 @@ class AnnotatedClip:
     def accept_frames(
         self,
         segment: str,
-        frames: Mapping[int, FrameAnnotation],
+        frames: Collection[MaskRecord],
         stale: Collection[int] | None = None,
     ) -> bool:
-        """`accept` of several frames, and `set_stale` (None: as before), written together."""
+        """`accept` of several frames, and `set_stale` (None: as before), written together. Most of
+        the time goes to `MaskRecord.encoded`: of many masks it can be asked for before."""
         return self._change("set_frames", segment, frames, stale)
 
     def set_stale(self, segment: str, frames: Collection[int]) -> bool:
@@ -130,6 +133,8 @@ class AnnotatedClip:
         return self._trouble is None
 
     def _change(self, method: str, *arguments: Any) -> bool:
+        if self._live is not None:
+            self._begin_journal()
         if self.journal is not None:
             safe = getattr(self.journal, method)(*arguments)
         else:
@@ -142,8 +147,9 @@ class AnnotatedClip:
     def _begin_journal(self) -> bool:
         if self._clock() < self._next_try:
             return False
+        live, self._live = self._live, None
         try:
-            self.journal = Journal.create(self._journals, self.work, self._clock)
+            self.journal = Journal.create(self._journals, self.work, self._clock, live)
         except CannotWrite as error:
             self._next_try = self._clock() + RETRY_SECONDS
             self._trouble = self._trouble or self._told(
@@ -180,7 +186,7 @@ class AnnotatedClip:
         another, with everything in it."""
         if self.journal is not None:
             self.journal.close(remove=True)
-            self.journal = None
+            self._live, self.journal = self.journal.live, None
         self._unsaved = False
 
     def close(self, saved: bool = False) -> None:

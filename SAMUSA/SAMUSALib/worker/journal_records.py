@@ -22,6 +22,7 @@ import struct
 import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, ClassVar, get_args
 
@@ -46,8 +47,20 @@ MAX_PAYLOAD = MAX_HEADER + MAX_BODY + 8
 # Records --------------------------------------------------------------------------------------
 
 
+class _Record:
+    """What the classes below share."""
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """As in the file. It is kept: many masks can be made ready in pieces (0.1 ms each) and
+        then written together."""
+        payload = encode(value_message("record", None, self))
+        head = HEAD.pack(MAGIC, len(payload), zlib.crc32(payload), 0)[:12]
+        return head + zlib.crc32(head).to_bytes(4, "big") + payload
+
+
 @dataclass(frozen=True)
-class ClipRecord:
+class ClipRecord(_Record):
     """Always first. Matrices row by row, see `clip.Geometry`."""
 
     NAME: ClassVar[str] = "clip"
@@ -64,7 +77,7 @@ class ClipRecord:
 
 
 @dataclass(frozen=True)
-class SegmentRecord:
+class SegmentRecord(_Record):
     """A segment is there, of this name, colour and windows."""
 
     NAME: ClassVar[str] = "segment"
@@ -77,13 +90,13 @@ class SegmentRecord:
 
 
 @dataclass(frozen=True)
-class SegmentRemoved:
+class SegmentRemoved(_Record):
     NAME: ClassVar[str] = "segment_removed"
     segment: str
 
 
 @dataclass(frozen=True)
-class PromptsRecord:
+class PromptsRecord(_Record):
     """The prompts on a frame after each click, oldest first; none: they are removed."""
 
     NAME: ClassVar[str] = "prompts"
@@ -93,7 +106,7 @@ class PromptsRecord:
 
 
 @dataclass(frozen=True)
-class MaskRecord:
+class MaskRecord(_Record):
     """A mask and its state; state EMPTY: it is removed."""
 
     NAME: ClassVar[str] = "mask"
@@ -108,9 +121,13 @@ class MaskRecord:
         confidence = float(accepted.confidence)
         return cls(segment, int(frame), accepted.mask, accepted.state, confidence)
 
+    @property
+    def accepted(self) -> FrameAnnotation:
+        return FrameAnnotation(self.mask, self.state, self.confidence)
+
 
 @dataclass(frozen=True)
-class StaleRecord:
+class StaleRecord(_Record):
     """What a propagation still has to do. spans: the first and the last frame of each stretch, one
     after the other."""
 
@@ -138,8 +155,15 @@ Record = ClipRecord | SegmentRecord | SegmentRemoved | PromptsRecord | MaskRecor
 _KINDS = {kind.NAME: kind for kind in get_args(Record)}
 
 
-def records_of(work: AcceptedWork) -> Iterator[Record]:
-    """The records that say all of it."""
+def live_records(work: AcceptedWork) -> LiveRecords:
+    """Those that say all of it."""
+    live = LiveRecords()
+    for record in _records_of(work):
+        live.keep(record, record.encoded)
+    return live
+
+
+def _records_of(work: AcceptedWork) -> Iterator[Record]:
     yield _clip_record(work.clip)
     for segment, known in work.segments.items():
         yield SegmentRecord.of(segment, known)
@@ -159,12 +183,6 @@ def _clip_record(clip: ClipIdentity) -> ClipRecord:
         tuple(geometry.ijk_to_ras.ravel().tolist()),
         geometry.source_shape, geometry.kind, geometry.calibrated,
     )  # fmt: skip
-
-
-def encoded(record: Record) -> bytes:
-    payload = encode(value_message("record", None, record))
-    head = HEAD.pack(MAGIC, len(payload), zlib.crc32(payload), 0)[:12]
-    return head + zlib.crc32(head).to_bytes(4, "big") + payload
 
 
 class _Torn(Exception):
@@ -334,8 +352,7 @@ def _apply(work: AcceptedWork, record: Record) -> None:
     elif isinstance(record, PromptsRecord):
         work.set_steps(record.segment, record.frame, record.steps)
     elif isinstance(record, MaskRecord):
-        accepted = FrameAnnotation(record.mask, record.state, record.confidence)
-        work.set_frame(record.segment, record.frame, accepted)
+        work.set_frame(record.segment, record.frame, record.accepted)
     elif isinstance(record, StaleRecord):
         work.set_stale(record.segment, record.frames(work.clip.length))
     else:
