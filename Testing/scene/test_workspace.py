@@ -185,7 +185,7 @@ def test_undo_and_redo_of_a_click_take_mask_mark_and_prompts(desk, working, spac
     assert space.undo() == "Click" and space.undo() is None
     assert not space.masks.mask(segment, 4).any()
     assert space.state.mark(segment, 4) is None and space.steps(segment, 4) == ()
-    desk.wait(lambda: not space._unkept)
+    desk.wait(lambda: not space.is_journaling)
     assert space.annotated.work.segment(segment).frames == {}
     assert space.redo() == "Click"
     assert np.array_equal(space.masks.mask(segment, 4), first)
@@ -464,7 +464,7 @@ def test_a_segment_deleted_or_renamed_during_a_run_stops_nothing(desk, working, 
     segmentation.RemoveSegment(one)
     segmentation.GetSegment(other).SetName("renamed")
     assert propagated(desk, space, heard).complete
-    desk.wait(lambda: not space._aligning)
+    desk.wait(lambda: not space.is_aligning)
     assert [info.name for info in space.masks.segments()] == ["renamed"]
     assert space.state.segments == [other] and not space.is_closed
     assert drawn(space, other) == list(range(FRAMES))
@@ -483,14 +483,132 @@ def test_a_segment_deleted_while_its_masks_wait_to_be_written_does_not_come_back
     desk.wait(lambda: run._arrived, "frames")
     space.masks.shown_node.GetSegmentation().RemoveSegment(segment)
     run._write()  # before the other frames have heard of it
-    desk.wait(lambda: heard["propagated"] and not space._aligning)
+    desk.wait(lambda: heard["propagated"] and not space.is_aligning)
     assert space.segment_ids() == [] and space.state.segments == []
+
+
+def items_with(space, segment):
+    """Frames whose item of Slicer's still has a segment of this ID."""
+    sequence = space.masks.stored_node
+    return [
+        frame
+        for frame in range(FRAMES)
+        if sequence.GetNthDataNode(frame).GetSegmentation().GetSegment(segment) is not None
+    ]
+
+
+@pytest.fixture
+def slow_removal(desk, working, spaces, monkeypatch):
+    """(workspace, the segment that stays, one that was removed on the shown frame and is still on
+    others): in each turn one of them loses it."""
+    monkeypatch.setattr("SAMUSALib.app.steps.PIECE_SECONDS", 0.0)
+    space, _ = open_cine(desk, working, spaces)
+    stays, goes = space.masks.add_segment("stays"), space.masks.add_segment("goes")
+    for segment in (stays, goes):
+        click(desk, space, segment, 3)
+        click(desk, space, segment, 9)
+    desk.wait(lambda: not (space.is_aligning or space.is_journaling), "calm")
+    space.masks.shown_node.GetSegmentation().RemoveSegment(goes)
+    desk.wait(lambda: 0 < len(items_with(space, goes)) < FRAMES - 1, "the removal to begin")
+    return space, stays, goes
+
+
+def test_a_removed_segment_is_gone_at_once_and_leaves_the_frames_one_after_the_other(
+    desk, slow_removal
+):
+    space, stays, goes = slow_removal
+    assert space.is_aligning and items_with(space, goes)
+    assert space.segment_ids() == [stays] and not space.has_segment(goes)
+    assert space.state.segments == [stays] and list(space.annotated.work.segments) == [stays]
+    assert [info.name for info in space.masks.segments()] == ["stays"]
+    desk.wait(lambda: not space.is_aligning)
+    assert items_with(space, goes) == [] and items_with(space, stays) == list(range(FRAMES))
+    assert drawn(space, stays) == [3, 9]
+
+
+def test_a_frame_that_is_shown_loses_a_removed_segment_before_the_others(desk, slow_removal):
+    space, stays, goes = slow_removal
+    frame = items_with(space, goes)[-1]
+    space.show_frame(frame)
+    desk.turn()
+    desk.turn()
+    assert frame not in items_with(space, goes)
+    desk.wait(lambda: not space.is_aligning)
+    assert space.segment_ids() == [stays]
+    assert space.masks.shown_node.GetSegmentation().GetSegmentIDs() == (stays,)
+
+
+def test_undo_and_accepting_do_not_bring_a_removed_segment_back(desk, slow_removal):
+    space, stays, goes = slow_removal
+    for _ in range(2):
+        space.undo()  # clicks on the removed one
+    assert space.masks.mask(stays, 9).any()
+    with pytest.raises(SceneChanged, match="no longer in"):
+        space.accept(goes, 9, [FramePrompts(boundary=RING)], np.ones((HEIGHT, WIDTH), bool))
+    rules = EditRules(overwrite="all")
+    space.accept(stays, 10, [FramePrompts(boundary=RING)], np.ones((HEIGHT, WIDTH), bool), 1, rules)
+    desk.wait(lambda: not (space.is_aligning or space.is_journaling))
+    assert items_with(space, goes) == [] and space.masks.mask(stays, 10).all()
+
+
+def test_a_segment_of_the_same_id_that_is_added_meanwhile_is_another_one(desk, slow_removal):
+    space, stays, goes = slow_removal
+    space.masks.shown_node.GetSegmentation().AddEmptySegment(goes, "new")
+    assert not any(space.masks.mask(goes, frame).any() for frame in range(FRAMES))
+    space.accept(goes, 9, [FramePrompts(boundary=RING)], np.ones((HEIGHT, WIDTH), bool))
+    desk.wait(lambda: not space.is_aligning)
+    assert items_with(space, goes) == list(range(FRAMES))
+    assert drawn(space, goes) == [9] and space.masks.segment(goes).name == "new"
+    space.masks.shown_node.GetSegmentation().RemoveSegment(goes)
+    desk.wait(lambda: not (space.is_aligning or space.has_segment(goes)))
+    assert items_with(space, goes) == []
+
+
+def test_a_second_segment_that_is_removed_meanwhile_goes_too(desk, slow_removal):
+    space, stays, goes = slow_removal
+    space.masks.shown_node.GetSegmentation().RemoveSegment(stays)
+    desk.wait(lambda: not space.has_segment(stays))
+    desk.wait(lambda: not space.is_aligning)
+    assert items_with(space, goes) == items_with(space, stays) == [] == space.segment_ids()
+
+
+def test_a_workspace_that_closes_finishes_the_removal(slow_removal):
+    space, stays, goes = slow_removal
+    space.close()
+    assert items_with(space, goes) == [] and items_with(space, stays) == list(range(FRAMES))
+
+
+@pytest.mark.parametrize("what", ["the masks", "the scene"])
+def test_nodes_that_are_deleted_during_a_removal_end_it_without_an_exception(
+    desk, working, slow_removal, caplog, what
+):
+    space, _, _ = slow_removal
+    if what == "the masks":
+        working.scene.RemoveNode(space.masks.stored_node)
+    else:
+        working.scene.Clear(True)
+    desk.wait(lambda: space.is_closed and not space.is_aligning)
+    for _ in range(3):
+        desk.turn()
+    assert caplog.messages == []
+
+
+def test_what_is_saved_during_a_removal_keeps_the_journal(desk, working, slow_removal, tmp_path):
+    """The file may still have the removed segment on some frames; the scene goes on without it."""
+    space, stays, goes = slow_removal
+    working.save(tmp_path / "scene.mrb")
+    desk.wait(lambda: not space.is_aligning)
+    assert items_with(space, goes) == []
+    assert space.masks.stored_node.GetModifiedSinceRead()
+    space.check_saved()
+    (journal,) = list_journals(desk.journals)
+    assert list(read_journal(journal.path).work.segments) == [stays]
 
 
 def test_a_segment_added_on_one_frame_is_on_all_and_browsing_removes_none(desk, working, spaces):
     space, _ = open_cine(desk, working, spaces)
     segment = space.masks.shown_node.GetSegmentation().AddEmptySegment("new", "new")
-    desk.wait(lambda: not space._aligning)
+    desk.wait(lambda: not space.is_aligning)
     for frame in (0, 6, 11, 3):
         space.show_frame(frame)
         desk.turn()

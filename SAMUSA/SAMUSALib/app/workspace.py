@@ -30,6 +30,7 @@ from ..worker.client import Pending
 from ..worker.journal import read_journal, remove_journal
 from ..worker.journal_records import MaskRecord
 from ..worker.session import Session
+from .alignment import Alignment
 from .propagation import Outcome, Progress, Propagation
 from .replays import Replays
 from .review import Jumps, to_check
@@ -115,13 +116,11 @@ class Workspace:
         self._recovered: str | os.PathLike | None = None  # a journal of which all is restored
         self._unkept: dict[tuple[str, int], None] = {}  # places to be journaled, oldest first
         self._keeper: Stepper | None = None
-        self._removed: set[str] = set()  # segments that Slicer told of as removed
-        self._align_is_due = self._aligning = False
-        self._shown_frame = self.source.shown_frame()
-        self._observations: list[tuple[object, int]] = []
-        self._heard_masks = None  # the segmentation whose segments are listened to
-        self._heard_tags: list[int] = []
-        self._observe()
+        self._alignment = Alignment(self.source, self.masks, soon)
+        self._alignment.frame_shown.connect(self.frame_shown.emit)
+        self._alignment.removed.connect(self._forget_segment)
+        self._alignment.changed.connect(self.segments_changed.emit)
+        self._alignment.failed.connect(self._fail)
         session.start()
         self._opener = Stepper(self._open(), soon, self._is_open, self._fail, self.opening.emit)
 
@@ -145,6 +144,11 @@ class Workspace:
     def is_journaling(self) -> bool:
         """Whether something that changed is not in the journal yet."""
         return bool(self._unkept)
+
+    @property
+    def is_aligning(self) -> bool:
+        """Whether what the user has done to segments on one frame is not yet so on all."""
+        return self._alignment.is_running
 
     def _open(self):
         for done in self.source.survey():
@@ -200,10 +204,7 @@ class Workspace:
         if self.is_closed:
             return
         self.is_closed = True
-        for node, tag in self._observations:
-            node.RemoveObserver(tag)
-        self._observations.clear()
-        self._listen_to(None)
+        self._alignment.close()
         if self.annotated is not None:
             try:
                 self.annotated.close(saved)
@@ -789,99 +790,17 @@ class Workspace:
 
     def has_segment(self, segment_id: str) -> bool:
         """Also False for one that was deleted on the shown frame and is about to be on all."""
-        return segment_id not in self._removed and self.masks.has_segment(segment_id)
-
-    def _observe(self) -> None:
-        import vtk
-
-        self._listen_to(self.masks.shown_node)
-        if isinstance(self.source, SequenceSource):
-            browser = self.source.browser
-            tag = browser.AddObserver(
-                vtk.vtkCommand.ModifiedEvent, lambda *_: self.soon(self._frame_shown)
-            )
-            self._observations.append((browser, tag))
-
-    def _listen_to(self, segmentation) -> None:
-        """Hear of segments that the user adds, edits and removes there, and nowhere else."""
-        import slicer
-        import vtk
-
-        if segmentation is self._heard_masks:
-            return
-        for tag in self._heard_tags:
-            self._heard_masks.RemoveObserver(tag)
-        self._heard_masks, self._heard_tags = segmentation, []
-        if segmentation is None:
-            return
-
-        @vtk.calldata_type(vtk.VTK_STRING)
-        def removed(_caller, _event, segment):
-            self._segment_removed(segment)
-
-        def edited(_caller, _event):
-            self._align_soon()
-
-        events = slicer.vtkSegmentation
-        self._heard_tags.append(segmentation.AddObserver(events.SegmentRemoved, removed))
-        for event in (events.SegmentAdded, events.SegmentModified, events.SegmentsOrderModified):
-            self._heard_tags.append(segmentation.AddObserver(event, edited))
-
-    def _frame_shown(self) -> None:
-        if self.is_closed:
-            return
-        try:
-            shown = self.source.shown_frame()
-            self._listen_to(self.masks.shown_node)  # a proxy that was deleted is made anew
-        except SceneChanged:
-            return  # `check_nodes` closes
-        if shown != self._shown_frame:
-            self._shown_frame = shown
-            if shown is not None:
-                self.frame_shown.emit(shown)
-
-    def _segment_removed(self, segment: str) -> None:
-        # While the browser changes to another item its proxy may lose segments for a moment.
-        if self._aligning or self.source.shown_frame() != self._shown_frame:
-            return
-        self._removed.add(segment)
-        self._align_soon()
-
-    def _align_soon(self) -> None:
-        if not self._aligning and not self._align_is_due:
-            self._align_is_due = True
-            self.soon(self._align)
-
-    def _align(self) -> None:
-        """Segments that the user has added, renamed or removed on one frame are so on all."""
-        self._align_is_due = False
-        if self.is_closed:
-            return
-        self._aligning = True  # what it changes itself is told of now, and is not the user's
-        try:
-            shown = self.masks.shown_node
-            here = set(shown.GetSegmentation().GetSegmentIDs()) if shown is not None else set()
-            self._removed -= here
-            if self._removed:  # one in a turn: on 700 frames it takes 20 ms
-                self._forget_segment(self._removed.pop())
-            else:
-                self.masks.align_segments()
-        except SceneChanged as error:
-            self._fail(error)
-            return
-        finally:
-            self._aligning = False
-        self.segments_changed.emit()
+        return not self._alignment.is_going(segment_id) and self.masks.has_segment(segment_id)
 
     def _forget_segment(self, segment: str) -> None:
-        if self.masks.has_segment(segment):
-            self.masks.remove_segment(segment)
-        self.state.remove_segment(segment)
+        """It was removed, and is gone from all masks."""
+        try:
+            self.state.remove_segment(segment)
+        except SceneChanged:
+            return  # `check_nodes` closes
         self.known_masks = {p: m for p, m in self.known_masks.items() if p[0] != segment}
         if self.annotated is not None and segment in self.annotated.work.segments:
             self.annotated.remove_segment(segment)
-        self._align_is_due = True
-        self.soon(self._align)
 
 
 def _by_segment(places: Iterable[tuple[str, int]]) -> dict[str, set[int]]:
