@@ -2,6 +2,7 @@
 
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import parameterNodeWrapper
@@ -100,14 +101,18 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         slicer.app.aboutToQuit.connect(self.cleanup)  # the panel goes before `cleanup` is called
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.on_scene_closed)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.on_scene_loaded)
+        selection = slicer.app.applicationLogic().GetSelectionNode()
+        self.addObserver(selection, vtk.vtkCommand.ModifiedEvent, self.on_images_loaded)
         self.show_keys()
         self.on_working(1.0, "")
         self.on_inputs_chosen()
 
     def connect_widgets(self):
         ui, temporal = self.ui, self.temporal
-        for selector in (ui.volumeSelector, ui.segmentationSelector):
-            selector.connect("currentNodeChanged(vtkMRMLNode*)", self.on_inputs_chosen)
+        # From Slicer 5.12 on a node that is called like the one before is not told of as changed.
+        for change in ("currentNodeChanged(vtkMRMLNode*)", "nodeActivated(vtkMRMLNode*)"):
+            ui.volumeSelector.connect(change, self.on_volume_chosen)
+            ui.segmentationSelector.connect(change, self.on_inputs_chosen)
         ui.axisSelector.connect("currentIndexChanged(int)", self.on_inputs_chosen)
         ui.segmentSelector.connect("currentIndexChanged(int)", self.on_segment_chosen)
         ui.windowSelector.connect("currentIndexChanged(int)", self.on_window_chosen)
@@ -171,6 +176,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.temporal.workspace is None:
             self.adopt_open_work()
         self.in_front = True
+        self.take_images_in_view()
         self.install_shortcuts()
         self.refresh()
 
@@ -258,30 +264,51 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     # Choosing -----------------------------------------------------------------------------------
 
-    def on_inputs_chosen(self, *_args):
-        """Images and segmentation are opened at once; without a segmentation a button asks."""
+    def on_volume_chosen(self, *_args):
+        """The segmentation of these images comes with them, that of others is not for them."""
         if self.updating:
             return
         volume = self.ui.volumeSelector.currentNode()
-        segmentation = self.ui.segmentationSelector.currentNode()
-        self.fill_axes(volume)
-        workspace = self.temporal.workspace
-        if workspace is not None and not self.is_of(workspace, volume, segmentation):
-            self.temporal.let_go()
-        if volume is not None and segmentation is not None:
-            self.do(self.open)
-        else:
-            self.refresh()
+        if volume is None or not self.temporal.is_of(volume):
+            self.do(self.select_what_belongs, volume)
+            self.on_inputs_chosen()
 
-    def is_of(self, workspace, volume, segmentation):
-        if volume is None or segmentation is None:
-            return False
-        return self.logic.service.workspaces.find(volume, segmentation, self.axis()) is workspace
+    def select_what_belongs(self, volume):
+        from SAMUSALib.app.images import segmentation_for
+
+        if volume is None:
+            return
+        selector = self.ui.segmentationSelector
+        segmentation, axis = segmentation_for(volume, selector.currentNode())
+        self.updating = True
+        selector.setCurrentNode(segmentation)
+        self.updating = False
+        self.fill_axes(volume, axis)
+
+    def on_inputs_chosen(self, *_args):
+        """Images and segmentation are opened at once; without a segmentation a button asks."""
+        if not self.updating:
+            self.do(self.take_inputs)
+
+    def take_inputs(self):
+        from SAMUSALib.errors import SamusaError
+
+        volume = self.ui.volumeSelector.currentNode()
+        self.fill_axes(volume)
+        if volume is None or self.ui.segmentationSelector.currentNode() is None:
+            self.temporal.let_go()
+            return
+        try:
+            self.open()
+        except SamusaError:
+            self.temporal.let_go()
+            raise
 
     def axis(self):
         return max(0, self.ui.axisSelector.currentIndex) if self.ui.axisSelector.count > 1 else 2
 
-    def fill_axes(self, volume):
+    def fill_axes(self, volume, axis=None):
+        """axis: the one to choose; None: the one that is chosen, of other images the last."""
         from SAMUSALib.app.temporal import axis_labels
         from SAMUSALib.scene.clip_source import sequence_of
 
@@ -292,19 +319,34 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         else:
             labels = axis_labels(volume)
         selector = self.ui.axisSelector
-        if [selector.itemText(row) for row in range(selector.count)] == labels:
-            return
         self.updating = True
-        selector.clear()
-        selector.addItems(labels)
-        selector.setCurrentIndex(len(labels) - 1)
+        if [selector.itemText(row) for row in range(selector.count)] != labels:
+            selector.clear()
+            selector.addItems(labels)
+            selector.setCurrentIndex(len(labels) - 1)
+        if axis is not None and len(labels) > 1:
+            selector.setCurrentIndex(axis)
         self.updating = False
 
     def open(self):
         volume = self.ui.volumeSelector.currentNode()
         segmentation = self.ui.segmentationSelector.currentNode()
         workspace = self.temporal.open(volume, segmentation, self.axis())
+        self.show_images(workspace)
         self.show_choice(volume, workspace)
+
+    def show_images(self, workspace):
+        """Let slice views show the images, and at least one of them in the plane of a frame."""
+        from SAMUSALib.app.images import images_in_view, views_along
+
+        volume = workspace.source.shown_volume
+        shown = volume in images_in_view(slicer.mrmlScene)
+        turned = not views_along(workspace.source)
+        if turned:
+            for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+                view.RotateToVolumePlane(volume)
+        if turned or not shown:
+            slicer.util.setSliceViewerLayers(background=volume, fit=True)
 
     def adopt_open_work(self):
         """Go on with what the Segment Editor has opened."""
@@ -314,17 +356,30 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.temporal.adopt(workspace)
                 self.show_choice(volume, workspace)
 
+    def on_images_loaded(self, _caller=None, _event=None):
+        """Slicer names what it has loaded first and then lets the views show it."""
+        qt.QTimer.singleShot(0, self.take_images_in_view)
+
+    def take_images_in_view(self):
+        """Where nothing is chosen yet: what the slice views show, so that Open is all to press."""
+        from SAMUSALib.app.images import images_in_view
+
+        if self.logic is None or not self.in_front:
+            return
+        shown = images_in_view(slicer.mrmlScene)
+        if self.ui.volumeSelector.currentNode() is None and shown:
+            self.updating = True
+            self.ui.volumeSelector.setCurrentNode(shown[0])
+            self.updating = False
+            self.do(self.select_what_belongs, shown[0])
+
     def show_choice(self, volume, workspace):
         """The selectors and the parameter node say what is in hand."""
         self.updating = True
         self.ui.volumeSelector.setCurrentNode(volume)
         self.ui.segmentationSelector.setCurrentNode(workspace.masks.shown_node)
         self.updating = False
-        self.fill_axes(volume)
-        self.updating = True
-        if self.ui.axisSelector.count > 1:
-            self.ui.axisSelector.setCurrentIndex(workspace.source.axis)
-        self.updating = False
+        self.fill_axes(volume, workspace.source.axis)
         parameters = self.logic.parameters()
         parameters.volume = volume
         parameters.segmentation = workspace.masks.shown_node
@@ -342,6 +397,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         parameters = self.logic.parameters()
         if parameters.volume is None or parameters.segmentation is None:
+            self.take_images_in_view()
             return
         self.do(self.open_parameters, parameters)
 

@@ -57,6 +57,12 @@ def draw(panel, truth, frames):
         temporal.workspace.accept(temporal.segment_id, frame, steps, truth[frame], 0.9)
 
 
+def choose(selector, node):
+    """Choose a node as a person does, with the mouse."""
+    selector.setCurrentNode(node)
+    selector.nodeActivated.emit(node)
+
+
 def masks(panel):
     workspace = panel.temporal.workspace
     found = (
@@ -243,6 +249,88 @@ def test_slices_of_a_volume_along_each_axis(panel, case, running, tmp_path):
     case.wait(lambda: panel.temporal.is_ready, "the other axis")
     assert panel.temporal.length == 30 and ui.segmentationSelector.currentNode() is segmentation
     running.grab(panel.parent, tmp_path / "volume.png", PANEL)
+
+
+def sequences():
+    import slicer
+
+    return {node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLSequenceNode")}
+
+
+def test_the_next_clip_gets_a_segmentation_of_its_own(opened, case):
+    """Both clips have the same name and size; the masks of one must not get into the other."""
+    panel, _ = opened
+    ui, temporal = panel.ui, panel.temporal
+    first, before = temporal.workspace, masks(panel)
+    volume, _ = case.add_phantom()
+    known = sequences()
+    choose(ui.volumeSelector, volume)
+    assert temporal.workspace is None and ui.segmentationSelector.currentNode() is None
+    assert ui.openButton.visible and ui.openButton.enabled and sequences() == known
+    ui.openButton.click()
+    case.wait(lambda: temporal.is_ready, "the second clip")
+    assert temporal.workspace is not first and not masks(panel).any()
+    choose(ui.volumeSelector, first.source.shown_volume)
+    assert temporal.workspace is first and np.array_equal(masks(panel), before)
+    assert ui.segmentationSelector.currentNode() is first.masks.shown_node
+
+
+def test_masks_of_another_clip_are_refused_in_words(opened, case):
+    panel, _ = opened
+    ui, first = panel.ui, panel.temporal.workspace
+    volume, _ = case.add_phantom()
+    known = sequences()
+    choose(ui.volumeSelector, volume)
+    choose(ui.segmentationSelector, first.masks.shown_node)
+    assert "has the masks of other images" in ui.statusLabel.text
+    assert panel.temporal.workspace is None and sequences() == known
+
+
+def test_images_that_cannot_be_used_are_refused_in_words(opened):
+    import slicer
+
+    panel, _ = opened
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
+    choose(panel.ui.volumeSelector, empty)
+    assert panel.temporal.workspace is None
+    panel.ui.openButton.click()
+    assert panel.ui.statusLabel.text == "Volume 'Empty' holds no image; load it again"
+
+
+def test_what_the_views_show_is_chosen_already(panel, case, running):
+    import slicer
+
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    for name in ("Sweep", "Next sweep"):
+        voxels = np.zeros((4, 20, 30), np.uint8)
+        volume = slicer.util.addVolumeFromArray(voxels, name=name)
+        selection.SetActiveVolumeID(volume.GetID())  # as all of Slicer's readers do
+        slicer.app.applicationLogic().PropagateVolumeSelection()
+        running.process_events(0.1)
+        assert panel.ui.volumeSelector.currentNode() is volume
+        assert panel.temporal.workspace is None and panel.ui.openButton.enabled
+        slicer.mrmlScene.Clear()
+        running.process_events(0.1)
+        assert panel.ui.volumeSelector.currentNode() is None
+
+
+def test_opening_shows_the_images_in_the_plane_of_their_frames(panel, case, running):
+    """Tracked images lie askew in the world; a slice view has to be turned to show one."""
+    import slicer
+
+    volume = case.add_cine(np.zeros((4, 20, 30), np.uint8))
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    turned = np.eye(4)
+    turned[:3, :3] = [[0.8, 0.0, 0.6], [0.36, 0.8, -0.48], [-0.48, 0.6, 0.64]]
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(turned))
+    volume.SetAndObserveTransformNodeID(transform.GetID())
+    panel.ui.volumeSelector.setCurrentNode(volume)
+    panel.ui.openButton.click()
+    case.wait(lambda: panel.temporal.is_ready, "the cine")
+    red = slicer.app.layoutManager().sliceWidget("Red")
+    normal = slicer.util.arrayFromVTKMatrix(red.mrmlSliceNode().GetSliceToRAS())[:3, 2]
+    assert abs(normal @ turned[:3, 2]) == pytest.approx(1.0)
+    assert red.mrmlSliceCompositeNode().GetBackgroundVolumeID() == volume.GetID()
 
 
 def test_a_view_that_a_layout_adds_is_followed_and_let_go(panel, case, running):

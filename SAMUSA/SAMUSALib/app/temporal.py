@@ -21,13 +21,14 @@ from ..measurements import (
 from ..prompts import Window
 from ..scene import mrml
 from ..scene.clip_source import SequenceSource, nodes_of_class
-from ..scene.points import frame_in_view, slice_axis
+from ..scene.points import frame_in_view
 from .export import export_steps, gather_steps
+from .images import views_along
 from .signals import Signal
 from .steps import Stepper
 from .timeline_layout import Shown
 from .window_edits import WindowEdits
-from .workspace import PARALLEL_DEGREES, Opening, Outcome, Progress, Workspace, Workspaces
+from .workspace import Opening, Outcome, Progress, Workspace, Workspaces
 
 _TO_REVIEW = (FrameState.PROMPTED, FrameState.PROPAGATED)
 _PLANES = ("Sagittal", "Coronal", "Axial")
@@ -81,6 +82,13 @@ class Temporal:
     def length(self) -> int:
         """Frames of the clip; 0 where there is none."""
         return 0 if self.workspace is None else len(self.workspace.source)
+
+    def is_of(self, volume) -> bool:
+        """Whether the clip in hand is shown by this volume node."""
+        try:
+            return self.workspace is not None and self.workspace.source.shown_volume is volume
+        except SceneChanged:
+            return False
 
     def open(self, volume, segmentation=None, axis: int = 2) -> Workspace:
         """Take a clip and its segmentation in hand, as `Workspaces.open`; a new segmentation gets
@@ -541,11 +549,8 @@ class Temporal:
         source = self.workspace.source
         if isinstance(source, SequenceSource):
             return source.shown_frame(0)
-        for view in nodes_of_class(source.node.GetScene(), "vtkMRMLSliceNode"):
-            matrix = mrml.to_array(view.GetSliceToRAS())
-            axis, degrees = slice_axis(source.node, matrix)
-            if axis == source.axis and degrees <= PARALLEL_DEGREES:
-                return frame_in_view(source, matrix)
+        for view in views_along(source):
+            return frame_in_view(source, mrml.to_array(view.GetSliceToRAS()))
         return None
 
 

@@ -247,6 +247,16 @@ def state_nodes(scene) -> list:
     return [node for node in nodes if node.GetModuleName() == MODULE]
 
 
+def annotated_last(clip_node) -> tuple:
+    """(segmentation or sequence of them, axis) of the state that was last made for a volume or a
+    sequence; (None, None) where there is none."""
+    for node in reversed(state_nodes(clip_node.GetScene())):
+        stored = node.GetNodeReference(SEGMENTATION)
+        if node.GetNodeReference(CLIP) is clip_node and stored is not None:
+            return stored, _clip(node)["axis"]
+    return None, None
+
+
 def _read(node) -> dict[str, _Segment]:
     name = f"{mrml.alive(node, 'annotation state').GetName()!r}"
     version = node.GetParameter("version")

@@ -153,6 +153,7 @@ class qMRMLNodeComboBox(SceneWidget, QtWidgets.QWidget):
         row.addWidget(self._box)
         self._attributes = {}
         self._current = None
+        self._told = ""
         self._filling = False
         self._box.activated.connect(self._activated)
 
@@ -213,6 +214,7 @@ class qMRMLNodeComboBox(SceneWidget, QtWidgets.QWidget):
                 self._box.setItemText(row, node.GetName())
                 if node is self._current:
                     self.currentNodeRenamed.emit(node.GetName())
+                    self._tell()
 
     def _node_of(self, data: str):
         plain = data and not data.startswith("action:")
@@ -228,10 +230,16 @@ class qMRMLNodeComboBox(SceneWidget, QtWidgets.QWidget):
             node = None
             row = 0 if self.noneEnabled else -1
         self._box.setCurrentIndex(row)
-        if node is not self._current:
-            self._current = node
-            self.currentNodeChanged.emit(node)
-            self.currentNodeIDChanged.emit(node.GetID() if node is not None else "")
+        self._current = node
+        self._tell()
+
+    def _tell(self) -> None:
+        """Slicer 5.12's signals come with the box's text: not for a node of the same name, but
+        for the one that is chosen when it gets another name."""
+        if self._box.currentText != self._told:
+            self._told = self._box.currentText
+            self.currentNodeChanged.emit(self._current)
+            self.currentNodeIDChanged.emit(self._current.GetID() if self._current else "")
 
     def _activated(self, row: int) -> None:
         data = self._box.itemData(row)
