@@ -67,6 +67,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.plotting = False
         self.told = ""  # the last thing said to the user
         self.shown_segments = []
+        self.shown_range = None  # last frame, first and last of the window
         self.read_frame = None  # the frame that the readout tells of
         self.shortcuts = []
         self.in_front = False  # the module is selected, so its keys count
@@ -117,7 +118,10 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.segmentSelector.connect("currentIndexChanged(int)", self.on_segment_chosen)
         ui.windowSelector.connect("currentIndexChanged(int)", self.on_window_chosen)
         ui.frameSlider.connect("valueChanged(double)", self.on_frame_chosen)
+        # The window is changed when the handle is let go: on the way it would swallow others.
         ui.windowRange.connect("valuesChanged(double,double)", self.on_range_chosen)
+        ui.windowRange.connect("minimumValueIsChanging(double)", self.on_frame_chosen)
+        ui.windowRange.connect("maximumValueIsChanging(double)", self.on_frame_chosen)
         ui.quantitySelector.connect("currentIndexChanged(int)", self.on_measured)
         ui.ventricleBox.connect("toggled(bool)", self.show_readout)
         for button, action in (
@@ -424,6 +428,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def on_range_chosen(self, start, end):
         if not self.updating:
+            self.shown_range = None
             self.do(self.temporal.set_window, start, end)
 
     def open_segment_editor(self):
@@ -581,9 +586,12 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.frameSlider.value = temporal.frame or 0
         self.timeline.show_segment(temporal.shown())
         edits = temporal.edits
-        ui.windowRange.setRange(0, last)
         chosen = edits.chosen
-        ui.windowRange.setValues(*((chosen.start, chosen.end) if chosen else (0, last)))
+        wanted = (last, *((chosen.start, chosen.end) if chosen else (0, last)))
+        if wanted != self.shown_range:  # else it may be in the user's hand
+            self.shown_range = wanted
+            ui.windowRange.setRange(0, last)
+            ui.windowRange.setValues(*wanted[1:])
         labels = [f"{window.start} – {window.end}" for window in edits.windows]
         labels = labels or [_("Whole clip")]
         if [ui.windowSelector.itemText(n) for n in range(ui.windowSelector.count)] != labels:

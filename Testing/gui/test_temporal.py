@@ -189,6 +189,32 @@ def test_several_windows_are_kept_apart_and_one_is_in_hand(opened, running):
     assert [(w.start, w.end) for w in temporal.workspace.windows(temporal.segment_id)] == [(7, 9)]
 
 
+def test_a_handle_is_dragged_over_another_window_and_back(opened, running):
+    """The view follows it; what counts is where it is let go."""
+    import qt
+    from PySide6.QtTest import QTest
+
+    panel, _ = opened
+    temporal, bar = panel.temporal, panel.ui.windowRange._bar
+    for frame, action in ((1, "start_here"), (3, "end_here"), (7, "add_window"), (9, "end_here")):
+        temporal.show_frame(frame)
+        getattr(temporal, action)()
+    temporal.choose_window(0)
+    panel.refresh()
+
+    def place(frame):
+        return qt.QPoint(round(bar._pixel(frame)), bar.height // 2)
+
+    QTest.mousePress(bar, qt.Qt.LeftButton, qt.Qt.NoModifier, place(3))
+    for frame in (6, 8, 5):
+        QTest.mouseMove(bar, place(frame))
+        running.process_events(0.1)
+        assert temporal.frame == frame and panel.ui.frameSlider.value == frame
+        panel.refresh()
+    QTest.mouseRelease(bar, qt.Qt.LeftButton, qt.Qt.NoModifier, place(5))
+    assert [(w.start, w.end) for w in temporal.edits.windows] == [(1, 5), (7, 9)]
+
+
 def test_a_click_on_the_timeline_shows_its_frame(opened, running):
     import qt
     from PySide6.QtTest import QTest

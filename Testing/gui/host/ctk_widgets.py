@@ -527,8 +527,11 @@ class _Range(QtWidgets.QWidget):
         self._show()
         self._bar.rangeChanged.connect(self._range_changed)
         self._bar.valuesChanged.connect(self._values_changed)
-        self._bar.minimumValueChanged.connect(lambda value: self.minimumValueChanged.emit(value))
-        self._bar.maximumValueChanged.connect(lambda value: self.maximumValueChanged.emit(value))
+        self._bar.minimumValueChanged.connect(lambda value: self._value_changed("minimum", value))
+        self._bar.maximumValueChanged.connect(lambda value: self._value_changed("maximum", value))
+        self._before = None  # the values when a drag began, unless it is told of all along
+        self._bar.sliderPressed.connect(self._pressed)
+        self._bar.sliderReleased.connect(self._released)
         self._boxes[0].valueChanged.connect(lambda value: self._bar.setMinimumValue(value))
         self._boxes[1].valueChanged.connect(lambda value: self._bar.setMaximumValue(value))
 
@@ -546,7 +549,26 @@ class _Range(QtWidgets.QWidget):
 
     def _values_changed(self, first: float, last: float) -> None:
         self._show()
-        self.valuesChanged.emit(first, last)
+        if self._before is None:
+            self.valuesChanged.emit(first, last)
+
+    def _value_changed(self, end: str, value: float) -> None:
+        getattr(self, f"{end}ValueIsChanging").emit(value)
+        if self._before is None:
+            getattr(self, f"{end}ValueChanged").emit(value)
+
+    def _pressed(self) -> None:
+        if not self.tracking:
+            self._before = self._bar.minimumValue, self._bar.maximumValue
+
+    def _released(self) -> None:
+        before, self._before = self._before, None
+        now = self._bar.minimumValue, self._bar.maximumValue
+        if before is not None and before != now:
+            self.valuesChanged.emit(*now)
+            for end, old, new in zip(("minimum", "maximum"), before, now, strict=True):
+                if old != new:
+                    getattr(self, f"{end}ValueChanged").emit(new)
 
     def _put_step(self, step: float) -> None:
         self._bar.singleStep = step
