@@ -68,7 +68,7 @@ class SegmentEditorBoundaryPointsTest(ScriptedLoadableModuleTest):
         view.mrmlSliceNode().JumpSliceByOffsetting(*self.place(volume, (40, 30, 3)))
         for ijk in ((25, 30, 3), (54, 30, 3), (40, 20, 3), (40, 39, 3)):
             self.click(view, self.place(volume, ijk))
-        clicks = effect._current_clicks()
+        clicks = effect.current_clicks()
         self.assertEqual(len(clicks.editor.clicks.points), 4)
         self.assertTrue(clicks.mask[30, 40])
         self.wait(lambda: not clicks.is_waiting)

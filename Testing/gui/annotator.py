@@ -50,7 +50,7 @@ class Annotator:
 
     @property
     def clicks(self):
-        return self.effect._current_clicks()
+        return self.effect.current_clicks()
 
     # SAMUSA Temporal ----------------------------------------------------------------------------
 

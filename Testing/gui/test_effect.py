@@ -69,7 +69,7 @@ class Bench:
 
     @property
     def clicks(self):
-        return self.effect._current_clicks()
+        return self.effect.current_clicks()
 
     def xy(self, pixel, frame=0):
         """Display pixels of a frame pixel in the red view."""
@@ -86,11 +86,19 @@ class Bench:
         self.events.click(self.red, self.xy(pixel, frame), **kwargs)
 
     def key(self, text):
-        self.events.keys(self.red.sliceView(), text)
+        self.events.keys(self.red.sliceView().VTKWidget(), text)
 
     def enter(self):
         """The mouse comes into the view."""
         self.red.sliceView().interactor().InvokeEvent("EnterEvent")
+
+    def actors(self):
+        """How many things the effect has put into the red view."""
+        props = self.red.sliceView().renderWindow().GetRenderers().GetItemAsObject(0).GetViewProps()
+        return sum(
+            prop.IsA("vtkActor2D") and prop.GetMapper().IsA("vtkPolyDataMapper2D")
+            for prop in (props.GetItemAsObject(n) for n in range(props.GetNumberOfItems()))
+        )
 
     def voxels(self):
         """The segment on the grid of the volume, a copy."""
@@ -111,7 +119,7 @@ class Bench:
 
     @property
     def status(self):
-        return self.effect.status_label.text
+        return self.effect.options.status_label.text
 
 
 def border(truth, count=5):
@@ -260,7 +268,7 @@ def test_a_click_beside_the_image_is_told_in_words(bench, running):
 
 
 @pytest.mark.parametrize("way", ["left", "deleted"])
-def test_keys_and_buttons_are_free_again_when_the_effect_is(bench, way):
+def test_keys_buttons_and_views_are_free_again_when_the_effect_is(bench, running, way):
     """An editor that is deleted cleans its effects up before."""
     import qt
     import slicer
@@ -269,13 +277,15 @@ def test_keys_and_buttons_are_free_again_when_the_effect_is(bench, way):
     other = qt.QShortcut(qt.QKeySequence("Ctrl+Z"), window)
     bench.editor.setActiveEffect(None)
     bench.editor.setActiveEffectByName("SAMUSA")
-    assert not other.enabled
+    bench.click((60, 60))
+    running.process_events()
+    assert not other.enabled and bench.actors() > 0
     if way == "left":
         bench.editor.setActiveEffect(None)
     else:
         bench.editor.activeEffect().cleanup()
-    assert other.enabled and bench.effect.shortcuts.installed == []
-    assert not bench.effect.drawings
+    assert other.enabled
+    assert bench.actors() == 0
     assert not bench.editor.findChild(qt.QToolButton, "UndoButton").isHidden()
 
 
@@ -289,7 +299,7 @@ def test_the_editor_s_own_keys_do_not_cancel_ours(bench):
         bench.key(key)
         assert len(bench.clicks.editor.clicks.points) == count, key
     bench.key("3")
-    assert bench.effect.kind_buttons["exclude"].checked
+    assert bench.effect.options.kind_buttons["exclude"].checked
     assert bench.editor.activeEffect() is not None
     bench.editor.setActiveEffect(None)
     bench.key("1")
@@ -308,11 +318,11 @@ def test_of_two_editors_the_one_used_last_has_the_keys(bench):
     other.setCurrentSegmentID(bench.segment)
     other.setActiveEffectByName("SAMUSA")
     bench.key("3")
-    assert other.activeEffect().self().kind_buttons["exclude"].checked
-    assert not bench.effect.kind_buttons["exclude"].checked
+    assert other.activeEffect().self().options.kind_buttons["exclude"].checked
+    assert not bench.effect.options.kind_buttons["exclude"].checked
     other.setActiveEffect(None)
     bench.key("2")
-    assert bench.effect.kind_buttons["include"].checked
+    assert bench.effect.options.kind_buttons["include"].checked
     other.removeViewObservations()
 
 
@@ -321,12 +331,132 @@ def test_another_layout_neither_doubles_the_keys_nor_loses_the_drawing(bench, ru
 
     bench.click((60, 60))
     running.process_events()
+    actors = bench.actors()
     slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
     running.process_events()
     bench.click((80, 60))
     bench.key("Ctrl+Z")
+    running.process_events()
     assert len(bench.clicks.editor.clicks.points) == 1
-    assert len(bench.effect.drawings) == 1
+    assert bench.actors() == actors > 0
+
+
+def test_a_hidden_segment_is_asked_about_before_it_is_clicked(bench, running):
+    display = bench.segmentation.GetDisplayNode()
+    display.SetSegmentVisibility(bench.segment, False)
+    running.dialogs.answer("Cancel", "hidden")
+    bench.click((60, 60))
+    assert bench.clicks is None and not display.GetSegmentVisibility(bench.segment)
+    running.dialogs.answer("Yes", "hidden")
+    bench.click((60, 60))
+    assert display.GetSegmentVisibility(bench.segment)
+    bench.click((60, 60))
+    assert len(bench.clicks.editor.clicks.points) == 1
+
+
+def test_the_view_keeps_other_buttons_the_wheel_and_what_goes_with_alt(bench):
+    """Pan and zoom go on, and on a touch pad Alt + Shift + drag pans."""
+    from PySide6.QtCore import Qt
+
+    seen = []
+    interactor = bench.red.sliceView().interactor()
+    names = ("LeftButtonPressEvent", "RightButtonPressEvent", "MiddleButtonPressEvent")
+    names += ("MouseWheelForwardEvent",)
+    tags = [interactor.AddObserver(name, lambda _, event: seen.append(event)) for name in names]
+    bench.click((60, 60), button=Qt.RightButton)
+    bench.click((60, 60), button=Qt.MiddleButton)
+    interactor.InvokeEvent("MouseWheelForwardEvent")
+    bench.click((60, 60), modifiers=("Alt", "Shift"))
+    assert sorted(seen) == sorted(names) and bench.clicks is None
+    bench.click((60, 60))
+    assert len(seen) == len(names) and len(bench.clicks.editor.clicks.points) == 1
+    for tag in tags:
+        interactor.RemoveObserver(tag)
+
+
+def test_the_view_s_own_keys_count_as_soon_as_the_mouse_is_there(bench):
+    """Arrows show the next slice: VTK's widget hears them, not the view around it."""
+    from PySide6 import QtCore, QtTest
+
+    seen = []
+    interactor = bench.red.sliceView().interactor()
+    tag = interactor.AddObserver("KeyPressEvent", lambda caller, _: seen.append(caller.GetKeySym()))
+    window = bench.red.window()
+    window.show()
+    window.activateWindow()
+    QtCore.QCoreApplication.processEvents()
+    bench.enter()
+    QtTest.QTest.keyClick(window.focusWidget(), QtCore.Qt.Key_Up)
+    assert seen == ["Up"]
+    interactor.RemoveObserver(tag)
+
+
+@pytest.mark.parametrize("kind, gives_up", [("list", True), ("help", True), ("name", False)])
+def test_the_mouse_takes_the_keys_from_all_but_somebody_who_types(bench, kind, gives_up):
+    import qt
+    import slicer
+
+    widget = {"list": qt.QComboBox, "help": qt.QTextBrowser, "name": qt.QLineEdit}[kind]()
+    window = slicer.util.mainWindow()
+    widget.setParent(window)
+    widget.show()
+    bench.click((60, 60))
+    bench.events.keys(widget, "Z")
+    if kind == "name":
+        assert widget.text == "z" and len(bench.clicks.editor.clicks.points) == 1
+    bench.enter()
+    inside = bench.red.sliceView().isAncestorOf(slicer.app.focusWidget())
+    assert inside == gives_up
+    widget.delete()
+
+
+def test_a_point_is_as_easy_to_grab_on_a_dense_screen(bench, monkeypatch):
+    monkeypatch.setattr(type(bench.red), "devicePixelRatioF", lambda view: 2.0)
+    bench.click((60, 60))
+    start = bench.xy((60, 60))
+    bench.events.drag(bench.red, (start[0] + 15, start[1]), bench.xy((80, 60)))
+    (point,) = bench.clicks.editor.clicks.points
+    assert abs(point.x - 80) < 0.5
+
+
+def test_a_step_back_during_a_drag_ends_it(bench):
+    bench.click((60, 60))
+    bench.click((80, 60))
+    bench.events.move(bench.red, bench.xy((80, 60)))
+    interactor = bench.red.sliceView().interactor()
+    interactor.InvokeEvent("LeftButtonPressEvent")
+    bench.key("Ctrl+Z")
+    bench.events.move(bench.red, bench.xy((90, 90)))
+    interactor.InvokeEvent("LeftButtonReleaseEvent")
+    (point,) = bench.clicks.editor.clicks.points
+    assert abs(point.x - 60) < 0.5
+
+
+def test_leaving_while_the_model_computes_leaves_nothing(bench, running):
+    for pixel in border(bench.truth[bench.start])[:3]:
+        bench.click(pixel)
+    assert bench.clicks.is_waiting
+    session = bench.effect.service.session
+    bench.editor.setActiveEffect(None)
+    running.wait_until(lambda: session.loaded is not None, 90, "the worker")
+    running.process_events(0.3)
+    bench.editor.setActiveEffectByName("SAMUSA")
+    assert bench.clicks is None and not bench.mask(bench.start).any()
+
+
+def test_a_volume_without_an_image_is_told_in_words(bench, running):
+    import slicer
+
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
+    bench.editor.setSourceVolumeNode(empty)
+    running.process_events(0.5)
+    bench.key("Return")
+    bench.events.click(bench.red, (150, 150))
+    assert "'Empty'" in bench.status
+    bench.editor.setSourceVolumeNode(bench.volume)
+    running.process_events()
+    bench.click((60, 60))
+    assert len(bench.clicks.editor.clicks.points) == 1
 
 
 def paint(bench, box):
@@ -449,7 +579,7 @@ def test_an_approved_frame_says_so_and_is_unlocked_right_there(bench, running, t
     accepted = bench.mask(frame)
     bench.key("R")
     bench.effect.show_status()
-    assert not bench.effect.lock_row.isHidden()
+    assert not bench.effect.options.lock_row.isHidden()
     bench.click((80, 60))
     bench.events.drag(bench.red, bench.xy(points[0]), bench.xy(points[0] + 8))
     bench.events.move(bench.red, bench.xy(points[0]))
@@ -460,9 +590,9 @@ def test_an_approved_frame_says_so_and_is_unlocked_right_there(bench, running, t
     running.set_palette("dark")
     running.grab(bench.editor, tmp_path / "locked.png", (420, 640))
     running.set_palette("light")
-    bench.effect.unlock_button.click()
+    bench.effect.options.unlock_button.click()
     bench.effect.show_status()
-    assert bench.effect.lock_row.isHidden() and "unlocked" in bench.status
+    assert bench.effect.options.lock_row.isHidden() and "unlocked" in bench.status
     bench.click((80, 60))
     assert len(bench.clicks.editor.clicks.points) == len(points) + 1
 
@@ -473,7 +603,7 @@ def test_keys_are_chosen_in_a_window_and_count_at_once(bench, running, tmp_path)
     settings = bench.effect.service.settings
     keys = bench.editor.findChild(qt.QToolButton, "KeysButton")
     keys.click()
-    dialog = bench.effect.key_dialog
+    dialog = bench.effect.keys.dialog
     running.grab(dialog.dialog, tmp_path / "keys.png")
     field = dialog.fields["next_frame"]
     bench.events.keys(field, "W")
@@ -484,7 +614,7 @@ def test_keys_are_chosen_in_a_window_and_count_at_once(bench, running, tmp_path)
     assert bench.browser.GetSelectedItemNumber() == 3
     bench.key("D")
     assert bench.browser.GetSelectedItemNumber() == 3
-    assert "(W)" in bench.effect.next_button.toolTip
+    assert "(W)" in bench.effect.options.next_button.toolTip
     dialog.put("accept", "W")
     assert "'Next frame' already" in dialog.message.text
     assert dialog.fields["accept"].keySequence.toString() == "Return"
@@ -526,12 +656,34 @@ def test_the_scene_may_be_closed_with_clicks_on_it(bench, running):
     assert len(bench.effect.service.workspaces) == 0
 
 
+def test_a_colour_volume_under_a_transform_is_clicked_as_any_other(running, effect_home):
+    import slicer
+    import vtk
+
+    voxels = np.random.default_rng(3).integers(0, 255, (6, 50, 60, 3)).astype(np.uint8)
+    volume = slicer.util.addVolumeFromArray(voxels, nodeClassName="vtkMRMLVectorVolumeNode")
+    turn = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    turned = vtk.vtkTransform()
+    turned.Translate(4, -7, 9)
+    turned.RotateX(20)
+    turn.SetMatrixTransformToParent(turned.GetMatrix())
+    bench = Bench(running, volume)
+    for node in (volume, bench.segmentation):
+        node.SetAndObserveTransformNodeID(turn.GetID())
+    ras = turned.TransformPoint(bench.ras((22.0, 20.0, 4.0)))
+    bench.red.mrmlSliceNode().JumpSliceByOffsetting(*ras)
+    bench.events.click(bench.red, bench.events.ras_to_xy(bench.red, ras))
+    assert "turned by 20°" in bench.status and bench.clicks.frame == 4
+    assert np.allclose(bench.clicks.editor.steps[-1].boundary, [[22, 20]], atol=0.5)
+    bench.close()
+
+
 @pytest.mark.parametrize("name, axis", [("Red", 2), ("Green", 1), ("Yellow", 0)])
 def test_clicks_in_any_view_land_on_the_slices_it_shows(in_volume, name, axis, running):
     import slicer
 
     view = slicer.app.layoutManager().sliceWidget(name)
-    in_volume.effect.current = view
+    in_volume.effect.views.current = view
     places = [(14.3, 10.6, 8.2), (30.2, 15.1, 13.7), (19.4, 25.7, 20.1)]
     for ijk in places:
         ijk = np.array(ijk)
@@ -545,7 +697,7 @@ def test_clicks_in_any_view_land_on_the_slices_it_shows(in_volume, name, axis, r
     expected = np.array([np.array(ijk)[kept] for ijk in places])
     assert np.allclose(clicks.editor.steps[-1].boundary, expected, atol=0.35)
     in_volume.settle()
-    in_volume.effect.accept_button.click()
+    in_volume.effect.options.accept_button.click()
     assert in_volume.space.masks.mask(in_volume.segment, 12).sum() > 10
 
 

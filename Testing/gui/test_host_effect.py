@@ -181,7 +181,7 @@ def test_keys_and_modifiers_reach_the_interactor(red):
             "LeftButtonPressEvent", lambda caller, _: seen.append(caller.GetShiftKey())
         ),
     ]
-    events.keys(red.sliceView(), "Return")
+    events.keys(red.sliceView().VTKWidget(), "Return")
     events.click(red, (20, 30), modifiers=("Shift",))
     assert seen == ["Return", 1] and interactor.GetEventPosition() == (20, 30)
     for tag in tags:

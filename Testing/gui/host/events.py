@@ -21,7 +21,8 @@ def _modifiers(names):
     return result
 
 
-def _point(view, xy) -> QtCore.QPoint:
+def _point(slice_widget, xy) -> QtCore.QPoint:
+    view = slice_widget.sliceView()
     ratio = view.devicePixelRatioF()
     below = view.interactor().GetSize()[1] - 1 - xy[1]
     return QtCore.QPoint(round(xy[0] / ratio), round(below / ratio))
@@ -34,26 +35,26 @@ def ras_to_xy(slice_widget, ras) -> tuple[float, float]:
 
 def click(slice_widget, xy, button=Qt.LeftButton, modifiers=()) -> None:
     """Press and release a mouse button in a slice view."""
-    view = slice_widget.sliceView()
-    QTest.mouseClick(view, button, _modifiers(modifiers), _point(view, xy))
+    view = slice_widget.sliceView().VTKWidget()
+    QTest.mouseClick(view, button, _modifiers(modifiers), _point(slice_widget, xy))
 
 
 def drag(slice_widget, start, end, steps: int = 5, button=Qt.LeftButton, modifiers=()) -> None:
     """Press at start, move to end, release."""
-    view = slice_widget.sliceView()
+    view = slice_widget.sliceView().VTKWidget()
     held = _modifiers(modifiers)
-    QTest.mousePress(view, button, held, _point(view, start))
+    QTest.mousePress(view, button, held, _point(slice_widget, start))
     for step in range(1, steps + 1):
         part = step / steps
         xy = [a + (b - a) * part for a, b in zip(start, end, strict=True)]
         move(slice_widget, xy, button, modifiers)
-    QTest.mouseRelease(view, button, held, _point(view, end))
+    QTest.mouseRelease(view, button, held, _point(slice_widget, end))
 
 
 def move(slice_widget, xy, button=Qt.NoButton, modifiers=()) -> None:
     """Move the mouse over a slice view."""
-    view = slice_widget.sliceView()
-    point = QtCore.QPointF(_point(view, xy))
+    view = slice_widget.sliceView().VTKWidget()
+    point = QtCore.QPointF(_point(slice_widget, xy))
     place = QtCore.QPointF(view.mapToGlobal(point.toPoint()))
     event = QtGui.QMouseEvent(
         QtCore.QEvent.MouseMove, point, place, Qt.NoButton, button, _modifiers(modifiers)

@@ -74,7 +74,7 @@ class qSlicerSegmentEditorScriptedEffect(QtCore.QObject):
         self._logic = None
         self._editor = None
         self._active = False
-        self._actors = []
+        self._hidden_segment = ""  # one that may be worked on though it is hidden
         self._frame = QtWidgets.QFrame()
         self._rows = QtWidgets.QFormLayout(self._frame)
         self._rows.setContentsMargins(4, 4, 4, 4)
@@ -150,12 +150,20 @@ class qSlicerSegmentEditorScriptedEffect(QtCore.QObject):
         return self._rows
 
     def addOptionsWidget(self, widget) -> None:
-        self._rows.addRow(widget)
+        self._rows.addRow(self._adopted(widget))
 
     def addLabeledOptionsWidget(self, label: str, widget):
         text = QtWidgets.QLabel(label)
-        self._rows.addRow(text, widget)
+        self._rows.addRow(text, self._adopted(widget))
         return text
+
+    def _adopted(self, widget):
+        """As the application has it: every option may grow in height."""
+        widget.setParent(self._frame)
+        widget.setSizePolicy(
+            QtWidgets.QSizePolicy.Preferred, QtWidgets.QSizePolicy.MinimumExpanding
+        )
+        return widget
 
     # parameters: attributes of the editor node, prefixed with the effect's name
 
@@ -274,7 +282,29 @@ class qSlicerSegmentEditorScriptedEffect(QtCore.QObject):
         return self._logic.IsSegmentationDisplayableInView(node)
 
     def confirmCurrentSegmentVisible(self) -> int:
-        return self.ConfirmedWithoutDialog if self._logic.IsSelectedSegmentVisible() else 0
+        """Asks where the segment is hidden; after a No not again for that segment."""
+        segmentation, segment_id = (
+            self._node.GetSegmentationNode(),
+            self._node.GetSelectedSegmentID(),
+        )
+        if segmentation is None or not segment_id or segment_id == self._hidden_segment:
+            return self.ConfirmedWithoutDialog
+        display = segmentation.GetDisplayNode()
+        if display.GetVisibility() and display.GetSegmentVisibility(segment_id):
+            return self.ConfirmedWithoutDialog
+        box = QtWidgets.QMessageBox
+        answer = box.question(
+            None,
+            "Operate on invisible segment?",
+            "The currently selected segment is hidden. Would you like to make it visible?",
+            box.Yes | box.No | box.Cancel,
+        )
+        if answer == box.Yes:
+            display.SetVisibility(True)
+            display.SetSegmentVisibility(segment_id, True)
+        if answer == box.No:
+            self._hidden_segment = segment_id
+        return self.NotConfirmed if answer == box.Cancel else self.ConfirmedWithDialog
 
     def selectEffect(self, name: str) -> None:
         self._editor.setActiveEffectByName(name)
@@ -528,8 +558,8 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             if self._logic.IsSegmentationNodeValid():
                 self._logic.SetSourceRepresentationToBinaryLabelMap()
             self.setupViewObservations()
-            self._active = wanted
             wanted.activate()
+            self._active = wanted
             self._options.title = wanted.title
             self._help.setCollapsibleText(wanted.helpText())
         for button in self._buttons.findChildren(QtWidgets.QToolButton):

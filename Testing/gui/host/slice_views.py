@@ -21,105 +21,24 @@ _MANAGERS = (
 )
 
 
-@shape.stands_for("slicer.qMRMLSliceView")
-class qMRMLSliceView(SceneWidget, QtWidgets.QWidget):
-    """An offscreen render window with a real interactor; its widget shows the last image."""
+@shape.stands_for("ctk.ctkVTKOpenGLNativeWidget")
+class ctkVTKOpenGLNativeWidget(QtWidgets.QWidget):
+    """The part of a slice view that shows the image. Mouse and keys reach VTK through it alone, as
+    through QVTKOpenGLNativeWidget: of a double click the second press is no press."""
 
-    resized = Signal(QtCore.QSize)
-    backgroundColor = stored(QtGui.QColor, QtGui.QColor("black"))
-    cornerAnnotationText = stored(str, "")
-    renderEnabled = stored(bool, True)
-
-    def __init__(self, parent=None):
-        super().__init__(parent)
-        self._node = None
-        self._image = None
-        self._managers = None
-        self._rendering = False
-        self._paused = 0
-        self._window = vtk.vtkRenderWindow()
-        self._window.SetOffScreenRendering(True)
-        self._window.SetMultiSamples(0)
-        self._window.SetSize(*SIZE)
-        self._renderer = vtk.vtkRenderer()
-        self._window.AddRenderer(self._renderer)
-        self._mapper = vtk.vtkImageMapper()
-        self._mapper.SetColorWindow(255)
-        self._mapper.SetColorLevel(127.5)
-        picture = vtk.vtkActor2D()
-        picture.SetMapper(self._mapper)
-        picture.GetProperty().SetDisplayLocationToBackground()
-        self._picture = picture
-        self._interactor = vtk.vtkGenericRenderWindowInteractor()
-        self._interactor.SetRenderWindow(self._window)
-        self._interactor.SetSize(*SIZE)
-        self._style = vtk.vtkInteractorStyleUser()
-        self._interactor.SetInteractorStyle(self._style)
-        self._annotation = vtk.vtkCornerAnnotation()
-        self.setMinimumSize(120, 120)
+    def __init__(self, view):
+        super().__init__(view)
+        self._view = view
+        self._interactor = view._interactor
         self.setFocusPolicy(Qt.StrongFocus)
         self.setMouseTracking(True)
 
-    def _displayable_managers(self):
-        """Made at the first rendering: most tests render nothing."""
-        if self._managers is None and self._node is not None:
-            factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
-            factory.SetMRMLApplicationLogic(slicer.app.applicationLogic())
-            for name in _MANAGERS:
-                if not factory.IsDisplayableManagerRegistered(name):
-                    factory.RegisterDisplayableManager(name)
-            self._managers = factory.InstantiateDisplayableManagers(self._renderer)
-            self._managers.SetMRMLDisplayableNode(self._node)
-        return self._managers
-
-    def forceRender(self) -> None:
-        if self._paused or self._rendering or not self.renderEnabled:
-            return
-        self._rendering = True
-        self._displayable_managers()
-        self._mapper.Update()
-        has_picture = self._mapper.GetInput() is not None
-        shown = self._renderer.HasViewProp(self._picture)
-        if has_picture and not shown:
-            self._renderer.AddViewProp(self._picture)
-        elif not has_picture and shown:
-            self._renderer.RemoveViewProp(self._picture)
-        self._window.Render()
-        grabber = vtk.vtkWindowToImageFilter()
-        grabber.SetInput(self._window)
-        grabber.ReadFrontBufferOff()
-        grabber.Update()
-        image = grabber.GetOutput()
-        width, height, _ = image.GetDimensions()
-        pixels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[::-1]
-        data = pixels[..., :3].copy()
-        self._image = QtGui.QImage(
-            data.tobytes(), width, height, 3 * width, QtGui.QImage.Format_RGB888
-        ).copy()
-        self._image.setDevicePixelRatio(self.devicePixelRatioF())
-        self._rendering = False
-        self.update()
-
-    def scheduleRender(self) -> None:
-        """Pictures are rendered when a test takes them: most tests look at none."""
-
-    def resizeEvent(self, event) -> None:
-        ratio = self.devicePixelRatioF()  # VTK counts the screen's own pixels
-        size = round(self.width * ratio), round(self.height * ratio)
-        self._window.SetSize(*size)
-        self._interactor.SetSize(*size)
-        if self._node is not None:
-            self._node.SetDimensions(*size, 1)
-        self.resized.emit(self.size)
-
     def paintEvent(self, event) -> None:
         painter = QtGui.QPainter(self)
-        painter.fillRect(self.rect, self.backgroundColor)
-        if self._image is not None:
-            painter.drawImage(0, 0, self._image)
+        painter.fillRect(self.rect, self._view.backgroundColor)
+        if self._view._image is not None:
+            painter.drawImage(0, 0, self._view._image)
         painter.end()
-
-    # Qt's mouse and keyboard reach VTK as in QVTKOpenGLNativeWidget
 
     def _tell(self, event) -> None:
         position, ratio = event.pos(), self.devicePixelRatioF()
@@ -171,6 +90,100 @@ class qMRMLSliceView(SceneWidget, QtWidgets.QWidget):
         if what == "KeyPressEvent":
             self._interactor.InvokeEvent("CharEvent")
 
+
+@shape.stands_for("slicer.qMRMLSliceView")
+class qMRMLSliceView(SceneWidget, QtWidgets.QWidget):
+    """An offscreen render window with a real interactor; its widget shows the last image."""
+
+    resized = Signal(QtCore.QSize)
+    backgroundColor = stored(QtGui.QColor, QtGui.QColor("black"))
+    cornerAnnotationText = stored(str, "")
+    renderEnabled = stored(bool, True)
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._node = None
+        self._image = None
+        self._managers = None
+        self._rendering = False
+        self._paused = 0
+        self._window = vtk.vtkRenderWindow()
+        self._window.SetOffScreenRendering(True)
+        self._window.SetMultiSamples(0)
+        self._window.SetSize(*SIZE)
+        self._renderer = vtk.vtkRenderer()
+        self._window.AddRenderer(self._renderer)
+        self._mapper = vtk.vtkImageMapper()
+        self._mapper.SetColorWindow(255)
+        self._mapper.SetColorLevel(127.5)
+        picture = vtk.vtkActor2D()
+        picture.SetMapper(self._mapper)
+        picture.GetProperty().SetDisplayLocationToBackground()
+        self._picture = picture
+        self._interactor = vtk.vtkGenericRenderWindowInteractor()
+        self._interactor.SetRenderWindow(self._window)
+        self._interactor.SetSize(*SIZE)
+        self._style = vtk.vtkInteractorStyleUser()
+        self._interactor.SetInteractorStyle(self._style)
+        self._annotation = vtk.vtkCornerAnnotation()
+        self.setMinimumSize(120, 120)
+        column = QtWidgets.QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        self._vtk_widget = ctkVTKOpenGLNativeWidget(self)
+        column.addWidget(self._vtk_widget)
+
+    def _displayable_managers(self):
+        """Made at the first rendering: most tests render nothing."""
+        if self._managers is None and self._node is not None:
+            factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
+            factory.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+            for name in _MANAGERS:
+                if not factory.IsDisplayableManagerRegistered(name):
+                    factory.RegisterDisplayableManager(name)
+            self._managers = factory.InstantiateDisplayableManagers(self._renderer)
+            self._managers.SetMRMLDisplayableNode(self._node)
+        return self._managers
+
+    def forceRender(self) -> None:
+        if self._paused or self._rendering or not self.renderEnabled:
+            return
+        self._rendering = True
+        self._displayable_managers()
+        self._mapper.Update()
+        has_picture = self._mapper.GetInput() is not None
+        shown = self._renderer.HasViewProp(self._picture)
+        if has_picture and not shown:
+            self._renderer.AddViewProp(self._picture)
+        elif not has_picture and shown:
+            self._renderer.RemoveViewProp(self._picture)
+        self._window.Render()
+        grabber = vtk.vtkWindowToImageFilter()
+        grabber.SetInput(self._window)
+        grabber.ReadFrontBufferOff()
+        grabber.Update()
+        image = grabber.GetOutput()
+        width, height, _ = image.GetDimensions()
+        pixels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[::-1]
+        data = pixels[..., :3].copy()
+        self._image = QtGui.QImage(
+            data.tobytes(), width, height, 3 * width, QtGui.QImage.Format_RGB888
+        ).copy()
+        self._image.setDevicePixelRatio(self.devicePixelRatioF())
+        self._rendering = False
+        self._vtk_widget.update()
+
+    def scheduleRender(self) -> None:
+        """Pictures are rendered when a test takes them: most tests look at none."""
+
+    def resizeEvent(self, event) -> None:
+        ratio = self.devicePixelRatioF()  # VTK counts the screen's own pixels
+        size = round(self.width * ratio), round(self.height * ratio)
+        self._window.SetSize(*size)
+        self._interactor.SetSize(*size)
+        if self._node is not None:
+            self._node.SetDimensions(*size, 1)
+        self.resized.emit(self.size)
+
     # the application's interface
 
     def setMRMLScene(self, scene) -> None:
@@ -188,6 +201,9 @@ class qMRMLSliceView(SceneWidget, QtWidgets.QWidget):
 
     def renderWindow(self):
         return self._window
+
+    def VTKWidget(self):
+        return self._vtk_widget
 
     def interactor(self):
         return self._interactor
