@@ -837,6 +837,43 @@ def test_the_frames_to_check_are_those_where_the_mask_jumps(desk, working, space
     assert space.next_to_check(segment) is None
 
 
+def test_propagated_masks_are_compared_before_anybody_asks_what_to_check(
+    desk, working, spaces, monkeypatch
+):
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    click(desk, space, segment, 5)
+    found = []
+
+    def ask(outcome):
+        late = lambda *masks: pytest.fail("masks are compared when it is asked")  # noqa: E731
+        monkeypatch.setattr("SAMUSALib.app.review.overlap", late)
+        found.append(space.next_to_check(segment))
+
+    space.propagated.connect(ask)
+    space.propagate()
+    assert propagated(desk, space, heard).complete
+    assert found[0] is not None
+
+
+def test_frames_that_come_are_written_for_a_moment_and_the_event_loop_has_its_turn(
+    desk, working, spaces, monkeypatch
+):
+    monkeypatch.setattr("SAMUSALib.app.propagation.PIECE_SECONDS", 0.0)
+    space, heard = open_cine(desk, working, spaces)
+    segment = space.masks.add_segment("lumen")
+    click(desk, space, segment, 5)
+    desk.turn()
+    space.propagate()
+    run = space._propagation
+    desk.wait(lambda: run._answered, "all frames")
+    outcome = propagated(desk, space, heard)
+    assert outcome.complete and drawn(space, segment) == list(range(FRAMES))
+    shown = [frames for of, frames in heard["frame_changed"] if of == segment]
+    assert sorted(shown[1:]) == [(frame,) for frame in range(FRAMES) if frame != 5]
+    assert SceneState(space.state.node).marks(segment) == space.state.marks(segment)
+
+
 def test_a_mask_that_cannot_be_written_leaves_nothing_behind(desk, working, spaces):
     space, heard = open_cine(desk, working, spaces)
     segment = space.masks.add_segment("lumen")

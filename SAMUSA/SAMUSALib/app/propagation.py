@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,12 +17,10 @@ from ..scene.undo import Step
 from ..worker.annotated_clip import AnnotatedClip
 from ..worker.client import Pending, RequestFailed
 from ..worker.messages import FailureKind, FramePropagated
-from .steps import Stepper
+from .steps import PIECE_SECONDS, Stepper
 
 if TYPE_CHECKING:
     from .workspace import Workspace
-
-PER_PIECE = 4  # frames written at once; one of 640 x 480 takes 1 to 3 ms
 
 
 @dataclass(frozen=True)
@@ -173,67 +172,71 @@ class Propagation:
             self._workspace.soon(self._write)
 
     def _write(self) -> None:
-        """Some of the frames that have come; the end when there are no more."""
+        """Those of the frames that have come for which there is time; the end when there are no
+        more. Marks, the list of what is still to compute, and the journal follow once."""
         self._writing = False
         if self._over:
             return
-        batch = [self._arrived.popleft() for _ in range(min(PER_PIECE, len(self._arrived)))]
-        by_segment: dict[str, list[FramePropagated]] = {}
-        for event in batch:
-            by_segment.setdefault(event.segment, []).append(event)
+        until = time.perf_counter() + PIECE_SECONDS
+        written: dict[str, list[FramePropagated]] = {}
+        touched: set[tuple[str, int]] = set()
         try:
-            for segment, events in by_segment.items():
-                self._write_segment(segment, events)
+            try:
+                while self._arrived:
+                    event = self._arrived.popleft()
+                    self._progress = Progress(event.done, event.total, event.seconds)
+                    if self._may_write(event):
+                        touched.update(self._write_mask(event))
+                        written.setdefault(event.segment, []).append(event)
+                    if time.perf_counter() >= until:
+                        break
+            finally:  # also of what was written before one that could not be
+                self._note(written, touched)
         except SamusaError as error:
             self._stop_with(error)
             return
-        if batch:
-            last = batch[-1]
-            self._progress = Progress(last.done, last.total, last.seconds)
-            self._workspace.progress.emit(self._progress)
+        self._workspace.progress.emit(self._progress)
         if self._arrived:
             self._write_soon()
         elif self._answered is not None:
             self._conclude(self._answered)
 
-    def _write_segment(self, segment: str, events: list[FramePropagated]) -> None:
+    def _may_write(self, event: FramePropagated) -> bool:
         workspace = self._workspace
-        if not workspace.has_segment(segment):
+        if not workspace.has_segment(event.segment):
             workspace.masks.stored_node  # noqa: B018 - raises where it was deleted with all others
-            return  # the others go on
-        locked = workspace.state.locked(segment)
-        events = [
-            event
-            for event in events
-            if event.frame not in locked and (segment, event.frame) not in self._left_alone
-        ]
-        marks = workspace.state.set_marks(
-            segment, {e.frame: FrameMark(e.state, e.confidence) for e in events}
-        )
-        try:
-            masks = {event.frame: event.mask.decode() for event in events}
-            deltas = workspace.masks.write(segment, masks, self._rules)
-        except SamusaError:
-            for (_, frame), (before, _after) in marks.items():
-                workspace.state.restore_marks(segment, {frame: before})
-            raise
-        self._step.add(deltas, marks)
-        as_asked = self._rules is None or self._rules.are_plain
-        frames = tuple(event.frame for event in events)
-        workspace.computed(segment, frames)
-        kept = {segment: {event.frame: event.mask for event in events}}
-        if not as_asked:  # and others may have been overwritten
-            for changed, frame in {*deltas, *((segment, event.frame) for event in events)}:
-                mask = EncodedMask.encode(workspace.masks.mask(changed, frame))
-                kept.setdefault(changed, {})[frame] = mask
-        for changed, masks in kept.items():
-            if masks:
-                workspace.keep(changed, masks)
-            if changed != segment:
-                workspace.frame_changed.emit(changed, tuple(masks))
-        self._written += len(frames)
-        if frames:
-            workspace.frame_changed.emit(segment, frames)
+            return False  # the others go on
+        mark = workspace.state.mark(event.segment, event.frame)
+        locked = mark is not None and mark.state is FrameState.REVIEWED
+        return not locked and (event.segment, event.frame) not in self._left_alone
+
+    def _write_mask(self, event: FramePropagated) -> set[tuple[str, int]]:
+        """Returns whose masks are others now: segments and frames."""
+        masks = {event.frame: event.mask.decode()}
+        deltas = self._workspace.masks.write(event.segment, masks, self._rules)
+        self._step.add(deltas)
+        return {*deltas, (event.segment, event.frame)}
+
+    def _note(
+        self, written: dict[str, list[FramePropagated]], touched: set[tuple[str, int]]
+    ) -> None:
+        """What follows from masks that are in the scene."""
+        workspace = self._workspace
+        kept: dict[str, dict[int, EncodedMask]] = {}
+        for segment, events in written.items():
+            marks = {each.frame: FrameMark(each.state, each.confidence) for each in events}
+            self._step.add({}, workspace.state.set_marks(segment, marks))
+            workspace.computed(segment, marks)
+            self._written += len(marks)
+            kept[segment] = {each.frame: each.mask for each in events}
+        if self._rules is not None and not self._rules.are_plain:
+            for segment, frame in touched:  # not as asked, and others may have been overwritten
+                mask = EncodedMask.encode(workspace.masks.mask(segment, frame))
+                kept.setdefault(segment, {})[frame] = mask
+        for segment, masks in kept.items():
+            workspace.keep(segment, masks)
+            workspace.learn(segment, masks)
+            workspace.frame_changed.emit(segment, tuple(masks))
 
     def _conclude(self, pending: Pending) -> None:
         try:

@@ -43,7 +43,7 @@ class Jumps:
         if before is None or mask is None:
             return 0.0
         known = self._known.get((segment, frame))
-        if known is None or known[0] is not before or known[1] is not mask:
+        if known is None or known[:2] != (before, mask):
             known = (before, mask, 1.0 - overlap(before, mask))
             self._known[segment, frame] = known
         return known[2]

@@ -167,6 +167,13 @@ class Workspace:
         self.look(self.source.shown_frame(0))
         self._learn_soon()
 
+    def learn(self, segment_id: str, frames: Iterable[int]) -> None:
+        """Masks of a propagation are known: compare them with their neighbours at once, so that
+        `next_to_check` has not to do it for all when the user asks."""
+        for frame in frames:
+            self._jumps.of(segment_id, frame, self.known_masks)
+            self._jumps.of(segment_id, frame + 1, self.known_masks)
+
     def _learn_soon(self) -> None:
         if self._learner is not None:
             self._learner.cancel()

@@ -19,6 +19,7 @@ import binascii
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -44,11 +45,26 @@ class FrameMark(Checked):
     state: FrameState
     confidence: float = 1.0
 
+    @cached_property
+    def text(self) -> str:
+        """As JSON. It is kept: all marks of a segment are written with each change of one."""
+        return json.dumps([self.state.value, self.confidence], separators=(",", ":"))
+
 
 @dataclass
 class _Segment:
     prompts: SegmentPrompts
     marks: dict[int, FrameMark] = field(default_factory=dict)
+    prompts_text: str = ""  # as JSON; empty: to be made
+
+    @property
+    def text(self) -> str:
+        """As JSON, in the form that `_read_segment` reads."""
+        if not self.prompts_text:
+            form = segment_form(self.prompts, lambda frame, mask: _mask_form(mask))
+            self.prompts_text = json.dumps(form, separators=(",", ":"))
+        marks = ",".join(f'"{frame}":{mark.text}' for frame, mark in sorted(self.marks.items()))
+        return f'{{"prompts":{self.prompts_text},"frames":{{{marks}}}}}'
 
 
 class SceneState:
@@ -118,7 +134,8 @@ class SceneState:
 
     def locked(self, segment: str) -> frozenset[int]:
         """Frames that were reviewed: conditioning, never overwritten."""
-        marks = self.marks(segment).items()
+        known_ = self._segments.get(segment)
+        marks = known_.marks.items() if known_ else ()
         return frozenset(frame for frame, mark in marks if mark.state is FrameState.REVIEWED)
 
     def set_marks(
@@ -153,7 +170,8 @@ class SceneState:
             _check_frame(frame, length)
         before = self._segments.get(segment) or _Segment(SegmentPrompts(segment))
         kept = {**before.marks, **marks}
-        self._keep(segment, _Segment(before.prompts, {f: m for f, m in kept.items() if m}))
+        kept = {frame: mark for frame, mark in kept.items() if mark is not None}
+        self._keep(segment, _Segment(before.prompts, kept, before.prompts_text))
 
     def stale(self, segment: str) -> frozenset[int]:
         """Frames whose masks do not follow from what is said now; all where nothing was noted."""
@@ -164,11 +182,12 @@ class SceneState:
         """Note what a propagation still has to do. Raises InvalidValue for frames that do not
         exist; then nothing is changed."""
         length, _ = self.clip_shape
-        for frame in frames:
+        known_, frames = self._stale.get(segment), frozenset(frames)
+        for frame in frames - (known_ or frozenset()):
             _check_frame(frame, length)
-        if segment not in self._stale or self._stale[segment] != frames:
+        if frames != known_:
             self.node.SetParameter(_STALE + segment, json.dumps(_spans(frames)))
-            self._stale[segment] = frozenset(frames)
+            self._stale[segment] = frames
 
     def remove_segment(self, segment: str) -> None:
         """Forget a segment that was deleted."""
@@ -198,14 +217,7 @@ class SceneState:
         return self.node.GetNodeReference(SEGMENTATION)
 
     def _keep(self, segment: str, entry: _Segment) -> None:
-        form = {
-            "prompts": segment_form(entry.prompts, lambda frame, mask: _mask_form(mask)),
-            "frames": {
-                str(frame): [mark.state.value, mark.confidence]
-                for frame, mark in sorted(entry.marks.items())
-            },
-        }
-        self.node.SetParameter(_SEGMENT + segment, json.dumps(form, separators=(",", ":")))
+        self.node.SetParameter(_SEGMENT + segment, entry.text)
         self._segments[segment] = entry
 
 

@@ -177,7 +177,9 @@ class AcceptedWork:
 
     def set_stale(self, segment: str, frames: Iterable[int]) -> None:
         """What a propagation still has to do."""
-        self.segment(segment).stale = frozenset(map(self._frame, frames))
+        known, frames = self.segment(segment), frozenset(frames)
+        before = known.stale or frozenset()
+        known.stale = (before & frames).union(map(self._frame, frames - before))
 
     def _frame(self, frame: int) -> int:
         if isinstance(frame, bool) or not 0 <= frame < self.clip.length:
