@@ -1,5 +1,7 @@
 """SAMUSATemporal: a segment along its clip - windows, propagation, review, measures, export."""
 
+from pathlib import Path
+
 import qt
 import slicer
 import vtk
@@ -49,7 +51,9 @@ class SAMUSATemporalLogic(ScriptedLoadableModuleLogic):
 
         self.service = service()
         self.temporal = Temporal(
-            self.service.workspaces, lambda callback: qt.QTimer.singleShot(0, callback)
+            self.service.workspaces,
+            lambda callback: qt.QTimer.singleShot(0, callback),
+            self.service.settings,
         )
 
     def parameters(self):
@@ -93,6 +97,8 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.quantitySelector.addItem(each.label, each.key)
         for each in FORMATS:
             self.ui.formatSelector.addItem(each.label, each.key)
+        last_format = self.ui.formatSelector.findData(self.logic.service.settings.export_format)
+        self.ui.formatSelector.setCurrentIndex(max(0, last_format))
         self.refresh_timer = qt.QTimer()
         self.refresh_timer.setSingleShot(True)
         self.refresh_timer.setInterval(self.REFRESH_MS)
@@ -499,29 +505,44 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
 
     def export(self):
-        from SAMUSALib.app.export import FORMATS, free_path
+        from SAMUSALib.app.export import FORMATS
 
         chosen = FORMATS[max(0, self.ui.formatSelector.currentIndex)]
         workspace = self.temporal.workspace
         if workspace is None:
             self.tell(_("Choose images and a segmentation first."))
             return
-        if chosen.suffix:
-            path = qt.QFileDialog.getSaveFileName(
-                self.parent,
-                _("Export"),
-                workspace.source.name + chosen.suffix,
-                f"{chosen.label} (*{chosen.suffix})",
-            )
-            if path and not path.lower().endswith(chosen.suffix):
-                path += chosen.suffix
-        else:
-            folder = qt.QFileDialog.getExistingDirectory(
-                self.parent, _("Export into a new folder inside this one")
-            )
-            path = folder and free_path(folder, f"{workspace.source.name}-{chosen.key}")
+        path = self.ask_path(workspace.source.name, chosen)
         if path:
+            settings = self.logic.service.settings
+            settings.export_folder, settings.export_format = str(Path(path).parent), chosen.key
             self.temporal.export(chosen.key, path)
+
+    def ask_path(self, name, chosen):
+        """Where to write a format, beside the last export; empty where the user thinks again."""
+        from SAMUSALib.app.export import completed, file_name, free_path
+
+        folder = self.logic.service.settings.export_folder
+        if not chosen.suffix:
+            folder = qt.QFileDialog.getExistingDirectory(
+                self.parent, _("Export into a new folder inside this one"), folder
+            )
+            return folder and free_path(folder, f"{name}-{chosen.key}")
+        given = qt.QFileDialog.getSaveFileName(
+            self.parent,
+            _("Export"),
+            str(Path(folder, file_name(name) + chosen.suffix)),
+            f"{chosen.label} (*{chosen.suffix})",
+        )
+        if not given:
+            return ""
+        path = completed(given, chosen.suffix)
+        # The dialog has asked about the name that was given to it, not about this one.
+        if path != given and Path(path).exists():
+            question = _("{path} exists already. Replace it?").format(path=path)
+            if not slicer.util.confirmYesNoDisplay(question):
+                return ""
+        return path
 
     # Showing ------------------------------------------------------------------------------------
 

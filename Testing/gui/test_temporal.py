@@ -422,6 +422,41 @@ def test_measures_are_plotted_and_exported(opened, case, running, tmp_path):
     assert not (tmp_path / "a.dcm").exists()
 
 
+def test_an_export_replaces_nothing_that_was_not_asked_about(opened, case, running, tmp_path):
+    panel, _ = opened
+    ui, settings = panel.ui, panel.logic.service.settings
+    there = tmp_path / "masks.seg.nrrd"
+    there.write_bytes(b"precious")
+    for given in ("masks", "masks.nrrd"):
+        running.dialogs.answer(tmp_path / given, "Export")
+        running.dialogs.answer("No", f"{there} exists already. Replace it?")
+        ui.exportButton.click()
+        assert there.read_bytes() == b"precious" and not panel.temporal.is_busy
+    running.dialogs.answer(there, "Export")  # Qt's dialog has asked about this one
+    ui.exportButton.click()
+    case.wait(lambda: not panel.temporal.is_busy, "the export")
+    assert there.read_bytes().startswith(b"NRRD")
+    assert (settings.export_folder, settings.export_format) == (str(tmp_path), "seg")
+
+
+def test_the_next_clip_gets_the_segments_of_the_last_one(opened, case, running):
+    panel, _ = opened
+    temporal = panel.temporal
+    shown = temporal.workspace.masks.shown_node.GetSegmentation()
+    shown.GetSegment(temporal.segment_id).SetName("Cavity")
+    temporal.add_segment()
+    shown.GetSegment(temporal.segment_id).SetName("Wall")
+    settings = panel.logic.service.settings
+    case.wait(lambda: [n for n, _ in settings.segments] == ["Cavity", "Wall"], "the names")
+    wanted = [(info.name, info.color) for info in temporal.segments()]
+    volume, _ = case.add_phantom()
+    choose(panel.ui.volumeSelector, volume)
+    panel.ui.openButton.click()
+    case.wait(lambda: len(temporal.segments()) == 2, "the segments")
+    assert [(info.name, info.color) for info in temporal.segments()] == wanted
+    case.wait(lambda: panel.ui.segmentSelector.currentText == "Cavity", "the panel")
+
+
 def test_an_export_is_cancelled_and_nothing_is_written(opened, running, tmp_path):
     panel, _ = opened
     panel.ui.formatSelector.setCurrentIndex(3)

@@ -45,6 +45,17 @@ def test_settings_come_back_as_they_were_set_and_default_where_they_are_damaged(
             setattr(settings, name, value)
 
 
+def test_segments_of_the_last_clip_come_back_and_are_none_where_they_are_damaged():
+    store = Store()
+    settings = Settings(store)
+    assert settings.segments == []
+    settings.segments = [("Wall, outer", (230, 25, 75))]
+    assert Settings(store).segments == [("Wall, outer", (230, 25, 75))]
+    for damaged in ("[", "7", '["a"]', '[["a", [1, 2]]]', '[["a", ["x", 1, 2]]]'):
+        store["SAMUSA/segments"] = damaged
+        assert settings.segments == []
+
+
 def test_ssh_options_are_words_as_in_a_shell():
     settings = Settings(Store())
     settings.ssh_options = "-p 2222 -i 'my key'"

@@ -153,9 +153,22 @@ def no_dicom(source: ClipSource) -> str | None:
     return None
 
 
+def file_name(name: str) -> str:
+    """The name of a node without what a file's name must not have."""
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f]+', "_", name).strip(" .") or "export"
+
+
+def completed(path: str, suffix: str) -> str:
+    """What a file dialog gave, with a format's suffix: a.seg.nrrd for a, a.nrrd and a.seg.nrrd."""
+    if path.lower().endswith(suffix):
+        return path
+    end = f".{suffix.rsplit('.', 1)[-1]}"
+    return (path[: -len(end)] if path.lower().endswith(end) else path) + suffix
+
+
 def free_path(folder: str | os.PathLike, name: str) -> Path:
     """A path in a folder that nothing is at yet: the name, with a number where it is taken."""
-    safe = re.sub(r'[<>:"/\\|?*\x00-\x1f]+', "_", name).strip(" .") or "export"
+    safe = file_name(name)
     path, number = Path(folder) / safe, 2
     while path.exists():
         path, number = Path(folder) / f"{safe}-{number}", number + 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from ..errors import InvalidValue
@@ -98,7 +99,8 @@ class Settings:
     place: where the worker runs, one of PLACES. python: path of another interpreter. ssh_host,
     ssh_program, ssh_options: of another computer, options as one would type them.
     cache_mb: embeddings in the worker's memory. clips_mb: clips that come over a line.
-    undo_mb: what undo may keep, for each annotation. shortcuts_changed(): keys are others now.
+    undo_mb: what undo may keep, for each annotation. export_format, export_folder: of the last
+    export. shortcuts_changed(): keys are others now.
     """
 
     model = _text("model", "samusa-small")
@@ -108,6 +110,8 @@ class Settings:
     ssh_host = _text("worker/ssh_host", "")
     ssh_program = _text("worker/ssh_program", "samusa")
     ssh_options = _text("worker/ssh_options", "")
+    export_format = _text("export/format", "seg")
+    export_folder = _text("export/folder", "")
     cache_mb = _number("cache_mb", 512, least=16)
     clips_mb = _number("clips_mb", 4096, least=64)
     undo_mb = _number("undo_mb", 64, least=1)
@@ -125,6 +129,19 @@ class Settings:
             raise InvalidValue(
                 f"the ssh options {self.ssh_options!r} cannot be read ({error}); correct them"
             ) from None
+
+    @property
+    def segments(self) -> list[tuple[str, tuple[int, int, int]]]:
+        """(name, RGB 0..255) of each segment of what was annotated last; none at first."""
+        try:
+            found = json.loads(str(self._store.value("SAMUSA/segments", "[]")))
+            return [(str(name), tuple(int(c) for c in (r, g, b))) for name, (r, g, b) in found]
+        except (TypeError, ValueError):
+            return []
+
+    @segments.setter
+    def segments(self, segments: Iterable[tuple[str, tuple[int, int, int]]]) -> None:
+        self._store.setValue("SAMUSA/segments", json.dumps(list(segments)))
 
     def shortcut(self, name: str) -> str:
         """The key of an action of SHORTCUTS, in Qt's words; empty: none."""

@@ -22,8 +22,10 @@ from ..prompts import Window
 from ..scene import mrml
 from ..scene.clip_source import SequenceSource, nodes_of_class
 from ..scene.points import frame_in_view
+from ..scene.segments import ClipMasks
 from .export import export_steps, gather_steps
 from .images import views_along
+from .settings import Settings
 from .signals import Signal
 from .steps import Stepper
 from .timeline_layout import Shown
@@ -54,7 +56,12 @@ class Temporal:
     read.
     """
 
-    def __init__(self, workspaces: Workspaces, soon: Callable[[Callable[[], None]], None]):
+    def __init__(
+        self,
+        workspaces: Workspaces,
+        soon: Callable[[Callable[[], None]], None],
+        settings: Settings,
+    ):
         self.changed, self.progress, self.propagated = Signal(), Signal(), Signal()
         self.measured, self.working, self.notice = Signal(), Signal(), Signal()
         self.workspace: Workspace | None = None
@@ -62,10 +69,11 @@ class Temporal:
         self.frame: int | None = None
         self.edits = WindowEdits(1)
         self.measurements: Measurements | None = None
-        self._workspaces, self._soon = workspaces, soon
+        self._workspaces, self._soon, self._settings = workspaces, soon, settings
         self._disconnect: list[Callable[[], None]] = []
         self._observations: list[tuple[object, int]] = []
         self._looking = False
+        self._adding: Stepper | None = None  # the first segments
         self._measuring: Stepper | None = None
         self._exporting: Stepper | None = None
         self._last_run: Run | None = None
@@ -92,7 +100,7 @@ class Temporal:
 
     def open(self, volume, segmentation=None, axis: int = 2) -> Workspace:
         """Take a clip and its segmentation in hand, as `Workspaces.open`; a new segmentation gets
-        a first segment when it is open."""
+        segments like those of the last one when it is open, at least one."""
         workspace = self._workspaces.open(volume, segmentation, axis)
         if workspace is not self.workspace:
             self.adopt(workspace)
@@ -131,10 +139,10 @@ class Temporal:
         for node, tag in self._observations:
             node.RemoveObserver(tag)
         self._observations.clear()
-        for stepper in (self._measuring, self._exporting):
+        for stepper in (self._adding, self._measuring, self._exporting):
             if stepper is not None:
                 stepper.cancel()
-        self._measuring = self._exporting = None
+        self._adding = self._measuring = self._exporting = None
         self._last_run = self._unfinished = None
         self.workspace, self.segment_id, self.frame = None, "", None
         self.edits, self.measurements = WindowEdits(1), None
@@ -472,18 +480,23 @@ class Temporal:
 
     def _opened(self) -> None:
         self.working.emit(1.0, "")
-        # In a turn of its own: a segment on each of 700 frames takes 30 ms.
-        self._soon(self._begin)
+        self._adding = Stepper(
+            self._add_segments(self.workspace.masks), self._soon, self._begin, self._adding_failed
+        )
+
+    def _add_segments(self, masks: ClipMasks):
+        """To a new segmentation, one in a turn: on each of 700 frames it takes 30 ms."""
+        if not masks.segments():
+            for name, color in self._settings.segments or [("", None)]:
+                masks.add_segment(name, color)
+                yield
+
+    def _adding_failed(self, error: SamusaError) -> None:
+        self._adding = None
+        self.notice.emit(str(error))
 
     def _begin(self) -> None:
-        if self.workspace is None or not self.workspace.is_open:
-            return
-        try:
-            if not self.workspace.masks.segments():
-                self.workspace.masks.add_segment()
-        except SceneChanged as error:
-            self.notice.emit(str(error))
-            return
+        self._adding = None
         self._segments_changed()
         self.measure()
 
@@ -493,7 +506,11 @@ class Temporal:
             self.measure()
 
     def _segments_changed(self) -> None:
-        ids = [info.id for info in self.segments()]
+        infos = self.segments()
+        ids = [info.id for info in infos]
+        used = [(info.name, info.color) for info in infos]
+        if used and self.workspace.is_open and self._adding is None:
+            self._settings.segments = used  # for the next clip
         if self.segment_id not in ids:
             self.segment_id, self.measurements = (ids[0] if ids else ""), None
             self.edits = WindowEdits(max(1, self.length))
