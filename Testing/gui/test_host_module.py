@@ -120,8 +120,11 @@ def test_quitting_cleans_modules_up_and_takes_the_application_away():
     with host.running():
         widget = host.load_module(SAMPLE)
         quitting = []
-        slicer.app.connect("aboutToQuit()", lambda: quitting.append(widget.cleaned))
-    assert widget.cleaned and quitting == [False]
+        slicer.app.connect(
+            "aboutToQuit()",
+            lambda: quitting.append((widget.cleaned, hasattr(slicer.modules, "sequences"))),
+        )
+    assert quitting == [(True, False)], "Slicer unloads its modules before it tells anybody else"
     assert not hasattr(slicer, "app") and not hasattr(slicer, "qMRMLWidget")
     with pytest.raises(ImportError):
         import ctk  # noqa: F401

@@ -107,7 +107,12 @@ def test_no_room_no_permission_and_no_wheels_are_said_before_anything_is_done(
     with pytest.raises(CannotInstall, match="has 1.0 GB free; at least 2.0 GB are needed"):
         install_plan.check_place(steps, tmp_path, None)
     install_plan.check_place(steps[1:], tmp_path, None)
-    monkeypatch.setattr(install_plan.os, "access", lambda *_: False)
+    assert not list(tmp_path.iterdir())
+
+    def refused(path, *_):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(Path, "touch", refused)  # os.access says yes to all on Windows
     with pytest.raises(CannotInstall, match="may not write.*another Python"):
         install_plan.check_place(steps, tmp_path, None)
 
@@ -188,6 +193,10 @@ def test_what_other_packages_need_by_now_stays(setup):
         ("No matching distribution found for sam2==1.1.0", "check the internet connection"),
         ("ResolutionImpossible: for help visit", "already is in the way"),
         ("[Errno 28] No space left on device", "the disk is full"),
+        ("[WinError 112] Es steht nicht genug Speicherplatz zur Verfügung", "the disk is full"),
+        ("[WinError 5] Zugriff verweigert: 'torch\\lib\\c10.dll'", "restart Slicer"),
+        ("[WinError 32] Der Prozess kann nicht zugreifen", "restart Slicer and do this first"),
+        ("[Errno 30] Read-only file system: '/opt/Slicer'", "ask your administrator"),
         ("something new", "something new. The log says more; begin again"),
     ],
 )
@@ -196,6 +205,27 @@ def test_what_pip_says_becomes_advice(setup, said, advice):
     run.start()
     ok, text = setup.finish()
     assert not ok and text.startswith("SAM 2, the model's network: ") and advice in text
+
+
+@pytest.mark.parametrize(
+    ("why", "advice"),
+    [
+        ("SSLError(SSLCertVerificationError(1, 'certificate verify failed'))", "not trusted"),
+        ("OSError('Tunnel connection failed: 407 Proxy Authentication Required')", "HTTPS_PROXY"),
+        ("NameResolutionError(\"Failed to resolve 'pypi.org'\")", "no internet connection"),
+        ("NewConnectionError('[WinError 11001] getaddrinfo failed')", "no internet connection"),
+        ("NewConnectionError('Failed to establish a new connection')", "no internet connection"),
+    ],
+)
+def test_what_keeps_pip_from_the_index_is_said_although_it_ends_with_nothing_found(
+    setup, why, advice
+):
+    said = f"""WARNING: Retrying (Retry(total=0)) after connection broken by '{why}': /simple/sam2/
+ERROR: Could not find a version that satisfies the requirement sam2==1.1.0 (from versions: none)
+ERROR: No matching distribution found for sam2==1.1.0"""
+    setup.installation(FAIL="sam2", SAY=said).start()
+    ok, text = setup.finish()
+    assert not ok and advice in text
 
 
 def test_a_check_that_fails_is_told(setup):

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from SAMUSALib.engine.checkpoints import write_checkpoint
 from SAMUSALib.prompts import FramePrompts, SegmentPrompts, Window
 from SAMUSALib.worker import messages as m
+from SAMUSALib.worker import server
 from SAMUSALib.worker.messages import FailureKind
 from SAMUSALib.worker.protocol import PREFIX, Decoder, Message, encode
 from SAMUSALib.worker.shared_frames import SharedBlock, attach
@@ -224,6 +226,36 @@ def test_heartbeats_come_unasked_and_name_the_request_in_work(serving):
     events = serving.until(lambda n, e: isinstance(e, m.Heartbeat) and e.working or n == number)
     serving.ask(m.Cancel(number))
     serving.all_of(number)
+
+
+def test_the_hours_that_a_computer_sleeps_do_not_count_as_work_that_hangs(monkeypatch):
+    """Where the clock goes on meanwhile, as on Windows."""
+    naps, now, beats = [1.0, 3600.0, 1.0, 1.0], [0.0], []
+
+    class Ended(Exception):
+        pass
+
+    def sleep(_seconds):
+        if not naps:
+            raise Ended
+        now[0] += naps.pop(0)
+
+    def send_if_idle(data):
+        (message,) = Decoder().feed(data)
+        beats.append(m.read_event(message)[1])
+
+    monkeypatch.setattr(server, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: now[0]))
+    job = SimpleNamespace(running=SimpleNamespace(number=7))
+    beating = SimpleNamespace(
+        _changed=threading.Condition(),
+        _scheduler=job,
+        _progress=0.0,
+        _parent=os.getppid(),
+        _outbox=SimpleNamespace(send_if_idle=send_if_idle),
+    )
+    with pytest.raises(Ended):
+        server.Server._beat(beating)
+    assert [beat.seconds for beat in beats] == [1.0, 6.0, 7.0, 8.0]
 
 
 def test_a_frame_in_shared_memory_gives_the_mask_of_a_frame_that_was_sent(serving, frames):

@@ -4,6 +4,7 @@ it goes on where it stopped."""
 
 from __future__ import annotations
 
+import re
 import sysconfig
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,35 +19,46 @@ from .jobs import Job, JobEnd, python_command
 from .signals import Signal
 
 _COPYING = "Installing collected packages"  # pip says it; from then on it must not be killed
-# What pip says, and what it means here.
+# What pip says, in any language of the system, and what it means here; the first that fits. Behind
+# what keeps it from the index it always says that nothing was found, so that comes last.
 _ADVICE = (
-    (
-        "No matching distribution found",
-        "no file for this Python and system was found; check the internet connection, or the "
-        "folder of wheels (it must be filled for the same system and Python)",
-    ),
     (
         "ResolutionImpossible",
         "a package that is here already is in the way; let the worker run in another Python",
     ),
     (
-        "Temporary failure in name resolution",
-        "there is no internet connection; try again later, or install from a folder of wheels",
-    ),
-    (
-        "SSLError",
+        "SSLError|CERTIFICATE_VERIFY_FAILED",
         "the connection is intercepted or not trusted; ask for your network's proxy and "
         "certificate settings, or install from a folder of wheels",
     ),
-    ("No space left on device", "the disk is full; free some space, then go on"),
     (
-        "Permission denied",
+        "ProxyError|Tunnel connection failed",
+        "the network's proxy refuses the connection; ask for its settings and set HTTPS_PROXY "
+        "before Slicer is started, or install from a folder of wheels",
+    ),
+    (
+        r"Failed to resolve|name resolution|getaddrinfo failed|establish a new connection|"
+        r"ConnectTimeout|Network is unreachable",
+        "there is no internet connection; try again later, or install from a folder of wheels",
+    ),
+    (
+        r"No space left on device|\[Errno 28\]|\[WinError 112\]",
+        "the disk is full; free some space, then go on",
+    ),
+    (  # Windows: a loaded library may not be replaced, and neither may what others have open
+        r"\[WinError (5|32)\]",
+        "a file is in use or may not be changed; restart Slicer and do this first. If that does "
+        "not help, ask your administrator, or let the worker run in another Python",
+    ),
+    (
+        "Permission denied|Read-only file system",
         "Slicer's folder may not be written; ask your administrator, or let the worker run in "
         "another Python",
     ),
     (
-        "being used by another process",
-        "a file is in use; restart Slicer and do this first",
+        "No matching distribution found",
+        "no file for this Python and system was found; check the internet connection, or the "
+        "folder of wheels (it must be filled for the same system and Python)",
     ),
 )
 
@@ -228,8 +240,8 @@ class Installation:
 def _why(step: Step, end: JobEnd) -> str:
     """A sentence on a step that failed, and what to do."""
     said = "\n".join(end.lines)
-    for mark, advice in _ADVICE:
-        if mark in said:
+    for pattern, advice in _ADVICE:
+        if re.search(pattern, said):
             return f"{step.title}: {advice}."
     if step.name == "check":
         return f"What was installed does not work yet: {end.problem}"

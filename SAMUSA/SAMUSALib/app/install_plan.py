@@ -225,7 +225,7 @@ def write_constraints(path: Path, installed: Mapping[str, str]) -> None:
 
 def check_place(steps: Iterable[Step], folder: Path, wheels: Path | None) -> None:
     """Raise CannotInstall where the steps cannot work. folder: that pip installs into."""
-    if not os.access(folder, os.W_OK):
+    if not _is_writable(folder):
         raise CannotInstall(
             f"you may not write into Slicer's folder {folder}; ask your administrator, install "
             "Slicer into a folder of your own, or let the worker run in another Python"
@@ -243,6 +243,17 @@ def check_place(steps: Iterable[Step], folder: Path, wheels: Path | None) -> Non
             f"{wheels} holds no wheels (.whl); choose the folder that was filled on a computer "
             "with internet"
         )
+
+
+def _is_writable(folder: Path) -> bool:
+    """By trying: on Windows os.access does not know what a user may."""
+    probe = folder / f"samusa-{os.getpid()}.probe"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def make_folder(folder: Path) -> None:

@@ -51,6 +51,7 @@ from .standard_streams import take_standard_streams
 from .workbench import Workbench, failure_of
 
 BEAT = 1.0  # seconds between heartbeats
+LONGEST_BEAT = 5.0  # of these that count; after more the computer has slept
 GRACE = 2.0  # seconds that the work in hand gets to come to an end
 PIECE = 256 * 1024  # bytes read at once
 MOST_WAITING = 1000  # requests; a client that asks faster than it is served fills the memory
@@ -299,11 +300,16 @@ class Server:
     def _beat(self) -> None:
         """The heartbeat thread. It also ends a worker whose parent has gone while another process
         still holds the other end of its standard input."""
+        beaten = time.monotonic()
         while True:
             time.sleep(BEAT)
             with self._changed:
-                job, since = self._scheduler.running, self._progress
-            seconds = time.monotonic() - since if job else 0.0
+                now = time.monotonic()
+                # On Windows the clock goes on while the computer sleeps, and nothing else does.
+                slept = max(0.0, now - beaten - LONGEST_BEAT)
+                self._progress = min(now, self._progress + slept)
+                job, since, beaten = self._scheduler.running, self._progress, now
+            seconds = now - since if job else 0.0
             beat = Heartbeat(job.number if job else None, seconds)
             self._outbox.send_if_idle(encode(event_message(None, beat)))
             if os.getppid() != self._parent:

@@ -96,17 +96,26 @@ class qSlicerApplication(QtWidgets.QApplication):
         QtCore.QSettings.setPath(ini, QtCore.QSettings.UserScope, str(folder))
         self._modules = qSlicerModuleManager(self)
         self._files = qSlicerCoreIOManager(self)
+        self.aboutToQuit.connect(self._unload)  # before anybody else can
         if main_window:
             self._layout = qSlicerLayoutManager(logic, scene)
             self._window = qSlicerMainWindow(self._layout)
             self._window.show()
 
+    def _unload(self) -> None:
+        """qSlicerCoreApplication::onAboutToQuit: all modules go, Slicer's own too."""
+        self._modules._unload_all()
+        for name in [name for name, each in vars(slicer.modules).items() if type(each) is _BuiltIn]:
+            delattr(slicer.modules, name)
+        self.processEvents()
+
     def _close(self) -> None:
+        """What Slicer's main() does when the event loop has ended."""
         self.aboutToQuit.emit()
-        if self._window is not None:  # as Slicer's main(): before the modules are unloaded
+        self.aboutToQuit.disconnect(self._unload)
+        if self._window is not None:
             self._layout._close()
             self._window.delete()
-        self._modules._unload_all()
         self._scene.Clear(False)  # with the singletons, slice logics would follow dead nodes
         end_observations()
         for part in (self._modules, self._files):
