@@ -246,6 +246,8 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(job, fake_eng
     assert "is a file" in one_line(capsys)
     assert job.run("--csv", job.tmp / "prompts.json") == 2
     assert "input" in one_line(capsys)
+    assert job.run("--csv", job.out) == 2
+    assert "name two files" in one_line(capsys)
 
 
 def test_the_spline_needs_two_boundary_points(job, capsys):

@@ -144,6 +144,12 @@ def test_crowds_empty_masks_and_bare_images_are_counted(tmp_path):
     assert len(sets) == 2 and len(sets[0].layers) == 2
 
 
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
+    file = make_coco(tmp_path / "coco", [(0, 3, compressed(box(5, 5, 20, 25)), 0)])
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+    assert len(imported(file, tmp_path / "out")[0]) == 1
+
+
 def test_categories_from_zero_are_numbered_from_one(tmp_path):
     categories = [{"id": 0, "name": "a"}, {"id": 5, "name": "b"}]
     file = make_coco(tmp_path, [(0, 0, plain(box(5, 5, 30, 30)), 0)], categories=categories)

@@ -204,7 +204,7 @@ def test_folders_of_nifti_volumes_and_a_channel_of_their_labels(tmp_path):
         nifti(tmp_path / f"l/{name}.nii.gz", labels)
     options = {"about": About("set", labels={1: "prostate"}), "rule": ALL}
     out = tmp_path / "out"
-    with pytest.raises(UnreadableFile, match="4D"):
+    with pytest.raises(UnreadableFile, match="data import volumes --channel"):
         import_volumes(tmp_path / "i", tmp_path / "l", out, **options)
     with pytest.raises(UnreadableFile, match="there is no 2"):
         import_volumes(tmp_path / "i", tmp_path / "l", out, channel=2, **options)
@@ -216,7 +216,7 @@ def test_folders_of_nifti_volumes_and_a_channel_of_their_labels(tmp_path):
     assert np.array_equal(labelled.layers[0], labels[1])
 
 
-def test_labels_on_another_grid_are_refused(tmp_path):
+def test_labels_that_do_not_fit_are_refused(tmp_path):
     scan = RNG.normal(size=(6, 24, 30)).astype(np.float32)
     labels = np.zeros((6, 24, 30), np.uint8)
     labels[2:5, 5:20, 5:25] = 1
@@ -224,7 +224,9 @@ def test_labels_on_another_grid_are_refused(tmp_path):
     nifti(tmp_path / "spaced.nii.gz", labels, (1.0, 1.1, 1.0))
     nifti(tmp_path / "short.nii.gz", labels[:5])
     nifti(tmp_path / "float.nii.gz", labels + np.float32(0.5))
-    for name, says in [("spaced", "other voxels"), ("short", "5 frames"), ("float", "whole")]:
+    nifti(tmp_path / "grey.nii.gz", shades(0, (6, 24, 30)))
+    wrong = [("spaced", "other voxels"), ("short", "5 frames"), ("float", "whole")]
+    for name, says in [*wrong, ("grey", "shades, so it is no label image")]:
         files = (tmp_path / "a.nii.gz", tmp_path / f"{name}.nii.gz")
         with pytest.raises((InvalidValue, UnreadableFile), match=says):
             import_volumes(*files, tmp_path / "out", About("set"), ALL)

@@ -200,7 +200,7 @@ def test_missing_and_binary_files_are_refused(tmp_path, clip):
     (tmp_path / "a.json").write_bytes(bytes(range(128, 256)))
     with pytest.raises(UnreadableFile, match="not a text file"):
         read_prompts(tmp_path / "a.json", clip)
-    with pytest.raises(UnreadableFile, match="cannot be read"):
+    with pytest.raises(UnreadableFile, match="is a folder"):
         read_prompts(tmp_path, clip)
 
 
@@ -210,6 +210,8 @@ def test_missing_wrong_and_misfit_masks_are_refused(tmp_path, clip):
     (tmp_path / "bad.png").write_text("text")
     with pytest.raises(UnreadableFile, match="cannot be decoded"):
         read_prompts(written(tmp_path, ours(mask="bad.png")), clip)
+    with pytest.raises(UnreadableFile, match="is a folder; an image is needed"):
+        read_prompts(written(tmp_path, ours(mask=".")), clip)
     Image.fromarray(np.ones((60, 40), np.uint8)).save(tmp_path / "turned.png")
     with pytest.raises(InvalidValue, match=r'frames\["20"\]: mask prompt is 40 x 60'):
         read_prompts(written(tmp_path, ours(mask="turned.png")), clip)

@@ -115,6 +115,15 @@ def test_nrrd_with_a_detached_header(tmp_path):
         read_clip(path)
 
 
+@pytest.mark.parametrize("place", ["LIST\na.raw\nb.raw\n", "s%03d.raw 1 2 1\n\n"])
+def test_nrrd_with_several_detached_files_is_refused(tmp_path, place):
+    path = tmp_path / "a.nhdr"
+    head = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 10 10 2\nencoding: raw\n"
+    path.write_text(f"{head}data file: {place}")
+    with pytest.raises(UnreadableFile, match="several files; open it in Slicer"):
+        read_clip(path)
+
+
 def test_nrrd_image_of_two_axes_is_one_frame(tmp_path):
     pixels = noise(8, 5)
     path = write_nrrd(
@@ -756,6 +765,13 @@ def test_images_of_different_sizes_are_refused_by_name(tmp_path):
         read_clip(tmp_path)
 
 
+def test_images_of_different_depth_are_refused_by_name(tmp_path):
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.zeros((4, 5), np.uint16)).save(tmp_path / "b.png")
+    with pytest.raises(UnreadableFile, match=r"b\.png has pixels of kind uint16, a\.png of uint8"):
+        read_clip(tmp_path)
+
+
 # --- what cannot be read ------------------------------------------------------------------------
 
 
@@ -773,6 +789,8 @@ def test_missing_empty_and_foreign_files_are_refused_in_one_line(tmp_path):
     assert "empty" in refusal(tmp_path / "empty.mp4")
     (tmp_path / "folder").mkdir()
     assert "holds no" in refusal(tmp_path / "folder")
+    (tmp_path / "folder" / "1.dcm").touch()
+    assert "choose one of its DICOM files" in refusal(tmp_path / "folder")
     (tmp_path / "a.json").write_text('{"version": 1}')
     assert "no format that can be read" in refusal(tmp_path / "a.json")
     (tmp_path / "README").write_text("text")

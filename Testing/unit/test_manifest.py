@@ -78,6 +78,10 @@ def test_missing_folder_manifest_and_files_are_named(dataset, tmp_path):
         read_manifest(tmp_path / "nowhere", "val")
     with pytest.raises(UnreadableFile, match="holds no manifest.json"):
         read_manifest(tmp_path / "images", "val")
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut/manifest.json").write_text('{"items": [')
+    with pytest.raises(UnreadableFile, match="manifest.json is not JSON: .* line 1"):
+        read_manifest(tmp_path / "cut")
     (dataset / "masks/1.png").unlink()
     with pytest.raises(UnreadableFile, match="1.png does not exist"):
         read_manifest(dataset, "val")

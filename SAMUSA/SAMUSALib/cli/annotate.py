@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     with watch.part("load model"):
         engine = Engine(entry, args.device)
     engine.check(segments)
-    print(f"{clip.name}: {len(clip)} frames, {engine.text}")
+    print(f"{clip.name}: {len(clip)} frame{'s' if len(clip) > 1 else ''}, {engine.text}")
     with watch.part("propagate"):
         finished, wanted, stopped = fill(annotation, engine, clip, segments, args.direction)
     if stopped and not finished:
@@ -94,6 +94,8 @@ def check_outputs(args: argparse.Namespace) -> None:
     check_output_file(args.out, args.clip, args.prompts)
     if args.csv:
         check_output_file(args.csv, args.clip, args.prompts)
+        if args.csv.resolve() == args.out.resolve():
+            raise InvalidValue(f"--csv and --out are both {args.csv}; name two files")
     for folder in (args.report, args.overlays):
         if folder:
             check_output_folder(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidValue, SamusaError, UnreadableFile
+from ..io.json_file import read_json
 from ..io.read_clip import read_clip
 from .labels import stack_layers
 from .splits import SplitRule
@@ -89,7 +89,7 @@ def import_coco(
 def _read(file: Path) -> tuple[list[dict], list[dict], dict[int, str]]:
     """(images, annotations, category id -> name), each checked for the keys that are used."""
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = read_json(file)
         images, annotations = list(data["images"]), list(data["annotations"])
         categories = {int(c["id"]): str(c["name"]) for c in data["categories"]}
         for image in images:
@@ -109,14 +109,12 @@ def _read(file: Path) -> tuple[list[dict], list[dict], dict[int, str]]:
                 )
     except SamusaError:
         raise
-    except FileNotFoundError:
-        raise UnreadableFile(f"{file} does not exist") from None
     except (KeyError, TypeError, AttributeError):
         raise UnreadableFile(
             f'{file} is not COCO: "images", "annotations", "categories" with ids are needed'
         ) from None
-    except (OSError, ValueError) as error:
-        raise UnreadableFile(f"{file} cannot be read: {error}") from None
+    except ValueError as error:
+        raise UnreadableFile(f"{file} is not COCO: {error}") from None
     return images, annotations, categories
 
 

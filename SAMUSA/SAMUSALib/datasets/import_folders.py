@@ -12,11 +12,10 @@ from ..errors import InvalidValue
 from ..io.frames import is_grey
 from ..io.image_folder import SUFFIXES, image_labels, image_pages
 from ..io.read_clip import read_clip
+from .labels import MOST_LABELS
 from .pairs import match_files
 from .splits import SplitRule
 from .write_set import About, new_set
-
-MOST_LABELS = 32  # more values than that are shades, not labels
 
 
 def import_folders(

@@ -16,6 +16,7 @@ from ..io.read_clip import read_label_clip
 from ..io.read_segmentation import Segmentation, read_seg_nrrd
 
 NEAR = 0.05  # voxels that two grids may lie apart and still be the same
+MOST_LABELS = 32  # more values than that are shades, not labels
 
 
 def clip_labels(
@@ -31,7 +32,7 @@ def clip_labels(
     names that the set gives to its labels; a segment of one of these names gets that label.
     channel: which volume of a 4D NIfTI of labels, None if it is not 4D.
     Raises UnreadableFile, and InvalidValue where labels and clip differ in size, in number of
-    frames or in their place in space.
+    frames or in their place in space, or where the values are shades.
     """
     if not isinstance(source, Path):
         return _from_images(list(source), clip), dict(names)
@@ -44,6 +45,11 @@ def clip_labels(
         )
     labels = read_label_clip(source, clip.geometry.axis if _is_volume(clip) else None, channel)
     _check_size(source, labels.frames.shape, clip)
+    values = np.count_nonzero(np.bincount(labels.frames.ravel(), minlength=256))
+    if values > MOST_LABELS:
+        raise InvalidValue(
+            f"{source} holds {values} shades, so it is no label image; give the labels of the clip"
+        )
     if _is_volume(clip) and labels.geometry.kind == "volume":
         offset = _offset(labels.geometry.ijk_to_ras, clip.geometry, source)
         if offset.any():

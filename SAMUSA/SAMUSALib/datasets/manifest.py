@@ -9,7 +9,6 @@ tested on what it was trained on.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from PIL import Image
 from ..clip import AXIS_NAMES, Clip, Geometry
 from ..errors import InvalidValue, UnreadableFile
 from ..io.image_folder import natural_key
+from ..io.json_file import read_json
 from ..io.read_clip import read_clip
 from .labels import clip_labels
 from .structures import MIN_AREA, connected_structures
@@ -192,19 +192,19 @@ def parse_manifest(folder: Path | str) -> Manifest:
     path = folder / "manifest.json"
     if not folder.is_dir():
         raise UnreadableFile(f"{folder} is not a folder")
+    if not path.exists():
+        raise UnreadableFile(f"{folder} holds no manifest.json; `samusa data import` makes sets")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
         labels = _label_names(manifest.get("labels", {}))
         items = [_item(folder, entry, labels) for entry in manifest["items"]]
-    except FileNotFoundError:
-        raise UnreadableFile(f"{folder} holds no manifest.json") from None
     except (KeyError, TypeError, AttributeError, IndexError):
         raise UnreadableFile(
             f'{path} is not a manifest: "items" with "image" or "clip", "mask", "split" and '
             '"group" is needed'
         ) from None
-    except (OSError, ValueError) as error:
-        raise UnreadableFile(f"{path} cannot be read: {error}") from None
+    except ValueError as error:
+        raise UnreadableFile(f"{path} is not a manifest: {error}") from None
     texts = (str(manifest.get(key, "")) for key in ("licence", "source"))
     return Manifest(str(manifest.get("name", folder.name)), labels, *texts, items)
 

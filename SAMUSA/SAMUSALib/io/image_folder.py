@@ -26,7 +26,7 @@ def natural_key(name: str) -> list:
 
 def read_image_folder(folder: Path, axis: int | None, window) -> Clip:
     """The images of a folder (not of folders in it) as frames, in natural order of their names."""
-    frames = _one_size(image_files(folder))
+    frames = _alike(image_files(folder))
     return cine_clip(folder, stack_frames(frames, folder), axis, window)
 
 
@@ -38,24 +38,30 @@ def image_files(folder: Path) -> list[Path]:
         if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".") and entry.is_file()
     ]
     if not names:
-        raise UnreadableFile(
-            f"{folder} holds no PNG, JPEG, BMP or TIFF image; choose the folder with the frames"
-        )
+        todo = "choose the folder with the frames"
+        if any(entry.suffix.lower() in (".dcm", ".dicom") for entry in folder.iterdir()):
+            todo = "choose one of its DICOM files, or load them in Slicer and save them as .nrrd"
+        raise UnreadableFile(f"{folder} holds no PNG, JPEG, BMP or TIFF image; {todo}")
     return sorted(names, key=lambda entry: (natural_key(entry.name), entry.name))
 
 
-def _one_size(names: list[Path]) -> Iterator[np.ndarray]:
-    first = None
+def _alike(names: list[Path]) -> Iterator[np.ndarray]:
+    size = kind = None
     for name in names:
         pages = list(image_pages(name))
         if len(pages) > 1:
             raise UnreadableFile(f"{name} holds {len(pages)} images; open it by itself")
-        size = pages[0].shape[1::-1]
-        first = first or size
-        if size != first:
+        width, height = pages[0].shape[1::-1]
+        size, kind = size or (width, height), kind or pages[0].dtype
+        if (width, height) != size:
             raise UnreadableFile(
-                f"{name} is {size[0]} x {size[1]} pixels, {names[0].name} is "
-                f"{first[0]} x {first[1]}; all images of a folder must have one size"
+                f"{name} is {width} x {height} pixels, {names[0].name} is "
+                f"{size[0]} x {size[1]}; all images of a folder must have one size"
+            )
+        if pages[0].dtype != kind:
+            raise UnreadableFile(
+                f"{name} has pixels of kind {pages[0].dtype}, {names[0].name} of {kind}; "
+                "all images of a folder must be of one kind, or some would be nearly black"
             )
         yield pages[0]
 
@@ -79,6 +85,8 @@ def image_pages(path: Path) -> Iterator[np.ndarray]:
                     yield _pixels(page)
     except FileNotFoundError:
         raise UnreadableFile(f"{path} does not exist; check the name") from None
+    except IsADirectoryError:
+        raise UnreadableFile(f"{path} is a folder; an image is needed") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise UnreadableFile(
             f"{path} cannot be decoded as an image ({one_line(error)}); export it again"
@@ -105,6 +113,8 @@ def image_labels(path: Path) -> np.ndarray:
             pixels = np.array(image) if indexed else _pixels(image)
     except FileNotFoundError:
         raise UnreadableFile(f"{path} does not exist; check the name") from None
+    except IsADirectoryError:
+        raise UnreadableFile(f"{path} is a folder; an image is needed") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnreadableFile(
             f"{path} cannot be decoded as an image ({one_line(error)}); export it again"

@@ -17,7 +17,15 @@ import numpy as np
 
 from ..clip import Clip
 from ..errors import UnreadableFile
-from .frames import LPS_TO_RAS, cine_clip, one_line, plane_matrix, sequence_times, volume_clip
+from .frames import (
+    LABELS,
+    LPS_TO_RAS,
+    cine_clip,
+    one_line,
+    plane_matrix,
+    sequence_times,
+    volume_clip,
+)
 
 _META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 
@@ -132,10 +140,10 @@ def _clip(path: Path, image, axis, window, times=None) -> Clip:
     if n == 4 and array.shape[1] == 1:
         return cine_clip(path, array[:, 0], axis, window, matrix, times)
     if n == 4:
-        raise UnreadableFile(
-            f"{path} is 4D: {array.shape[0]} volumes in one file; "
-            "choose one time point and save it as a file of its own"
-        )
+        todo = "choose one time point and save it as a file of its own"
+        if window is LABELS:
+            todo = "take one of them with `samusa data import volumes --channel`"
+        raise UnreadableFile(f"{path} is 4D: {array.shape[0]} volumes in one file; {todo}")
     raise UnreadableFile(f"{path} has {n} dimensions; an image, volume or cine is needed")
 
 

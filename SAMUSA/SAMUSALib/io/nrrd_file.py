@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ _TO_RAS = {
     "las": (-1.0, 1.0, 1.0),
 }
 _LPS = (-1.0, -1.0, 1.0)
+_SEVERAL_FILES = re.compile(r"data ?file: *(LIST\b|\S*%\d*d\S* )")  # a list, or a pattern of names
 _NRRD_TYPES = {"u1": "uint8", "u2": "uint16", "i2": "int16", "u4": "uint32", "f4": "float"}
 
 
@@ -64,6 +66,10 @@ def _header(path: Path, file: BinaryIO) -> dict:
         if not line.strip() or len(lines) > 1_000_000:
             break
     complete = bool(lines) and not lines[-1].strip()
+    if any(_SEVERAL_FILES.match(line) for line in lines):
+        raise UnreadableFile(
+            f"{path} keeps its pixels in several files; open it in Slicer and save it as one .nrrd"
+        )
     try:
         header = dict(nrrd.read_header(lines))
     except Exception as error:

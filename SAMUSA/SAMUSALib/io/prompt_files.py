@@ -24,6 +24,7 @@ from ..clip import Clip, Geometry
 from ..errors import InvalidValue, SamusaError, UnreadableFile
 from ..prompt_form import known, need, numbers, placed, read_segment, segment_form
 from ..prompts import FramePrompts, SegmentPrompts
+from .json_file import read_json
 
 VERSION = 1
 _FILE_KEYS = {"version", "segments"}
@@ -76,22 +77,7 @@ def _load_json(path: Path):
             raise InvalidValue(f"{path}: {twice!r} is there twice; merge or remove one")
         return dict(pairs)
 
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UnreadableFile(f"{path} does not exist; check the name") from None
-    except UnicodeDecodeError:
-        raise UnreadableFile(f"{path} is not a text file; a JSON file is needed") from None
-    except OSError as error:
-        raise UnreadableFile(f"{path} cannot be read: {error.strerror or error}") from None
-    try:
-        return json.loads(text, object_pairs_hook=no_twice)
-    except json.JSONDecodeError as error:
-        raise UnreadableFile(
-            f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        ) from None
-    except RecursionError:
-        raise UnreadableFile(f"{path} is not a prompts file: it is nested too deeply") from None
+    return read_json(path, no_twice)
 
 
 def _from_ours(content, path: Path) -> list[SegmentPrompts]:
