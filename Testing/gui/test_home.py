@@ -100,6 +100,13 @@ def test_nothing_is_started_or_written_by_looking_at_the_panel(widget, home, run
     assert "samusa-small" in widget.ui.statusLabel.text
 
 
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_section_fits_a_narrow_module_panel(widget, running, section):
+    show(widget, section)
+    running.process_events(0.1)
+    assert widget.parent.minimumSizeHint.width() <= 360
+
+
 def test_the_sample_clip_is_loaded_and_shown(widget):
     import slicer
 

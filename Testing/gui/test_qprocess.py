@@ -10,6 +10,7 @@ import sys
 import time
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from SAMUSALib.worker import messages as m  # noqa: E402
 from SAMUSALib.worker import shared_frames  # noqa: E402
 from SAMUSALib.worker.client import Client, WorkerLost  # noqa: E402
 from SAMUSALib.worker.command import WorkerCommand  # noqa: E402
-from SAMUSALib.worker.transport import LOW_WATER  # noqa: E402
+from SAMUSALib.worker.transport import LOW_WATER, kill_tree  # noqa: E402
 
 FAKE = str(Path(__file__).resolve().parent.parent / "fake_worker.py")
 CLICK = FramePrompts(include=[[1, 2]])
@@ -159,6 +160,28 @@ def test_a_kill_reaches_the_worker_behind_a_launcher(transport, stopped):
     transport.kill()
     run_until(lambda: seen.ends)
     assert seen.ends == ["crashed or was killed"]
+    run_until(lambda: gone(int(seen.data)))
+
+
+@posix
+def test_on_windows_the_launcher_is_left_to_taskkill_which_comes_later(transport, monkeypatch):
+    """It is a process of its own, and finds the worker as a child of the launcher."""
+    seen = Recorder()
+    code = """
+        worker = "import os, time; print(os.getpid(), flush=True); time.sleep(1000)"
+        sys.exit(subprocess.run([sys.executable, "-c", worker]).returncode)
+    """
+    transport.start(python(code), seen)
+    run_until(lambda: seen.data.endswith(b"\n"))
+
+    def taskkill(launcher):
+        QtCore.QTimer.singleShot(300, lambda: kill_tree(launcher))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("SAMUSALib.app.qprocess.os", SimpleNamespace(name="nt"))
+        patch.setattr("SAMUSALib.app.qprocess.kill_tree", taskkill)
+        transport.kill()
+        run_until(lambda: seen.ends)
     run_until(lambda: gone(int(seen.data)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import codecs
+import os
 from collections.abc import Callable
 
 from ..worker.command import WorkerCommand
@@ -65,8 +66,9 @@ class QProcessTransport:
         if self._process is None:
             return
         self._at_exit()
-        self._process.kill()
         process = self._process
+        if os.name != "nt":  # there the tree is found by its root, so that must not go before
+            process.kill()
         self._qt.QTimer.singleShot(int(KILL_SECONDS * 1000), lambda: self._give_up(process))
 
     def close(self) -> None:
@@ -121,6 +123,8 @@ class QProcessTransport:
             self._over(process, ending(int(process.exitCode())))
 
     def _give_up(self, process) -> None:
+        if self._process is process:
+            process.kill()
         self._over(process, "could not be killed")
 
     def _over(self, process, reason: str) -> None:

@@ -88,13 +88,14 @@ def kill_tree(process: int) -> None:
     else its descendants. A launcher, such as Slicer's PythonSlicer, has the real worker as its
     child, and that outlives a launcher that is killed alone."""
     if os.name == "nt":
-        subprocess.Popen(
-            ["taskkill", "/PID", str(process), "/T", "/F"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            creationflags=subprocess.CREATE_NO_WINDOW,
-        )
+        with contextlib.suppress(OSError):  # where taskkill may not be run
+            subprocess.Popen(
+                ["taskkill", "/PID", str(process), "/T", "/F"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                creationflags=subprocess.CREATE_NO_WINDOW,
+            )
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):  # it has just ended
         if os.getpgid(process) == process:

@@ -266,10 +266,13 @@ def wait_until(condition, seconds: float = 10.0, what: str = "the condition") ->
 
 def grab(widget, path, size: tuple[int, int] | None = None) -> Path:
     """Write a picture of a widget (PNG), with its slice views freshly rendered."""
+    from PySide6.QtWidgets import QWidget
+
     from . import slice_views
 
+    limits = QWidget.minimumSize(widget), QWidget.maximumSize(widget)
     if size is not None:
-        widget.resize(*size)
+        widget.setFixedSize(*size)  # also in the main window, whose layout gives it another one
     shown = widget.isVisible()
     widget.show()
     process_events()
@@ -280,6 +283,8 @@ def grab(widget, path, size: tuple[int, int] | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not widget.grab().save(str(path)):
         raise OSError(f"{path}: the picture could not be written")
+    widget.setMinimumSize(limits[0])
+    widget.setMaximumSize(limits[1])
     if not shown:
         widget.hide()
     return path

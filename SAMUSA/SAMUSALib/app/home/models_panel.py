@@ -75,7 +75,7 @@ class ModelsPanel:
         ui.useModelButton.enabled = entry is not None and entry.is_here
         ui.downloadButton.enabled = not busy and entry is not None and not entry.is_here
         ui.importButton.enabled = not busy
-        ui.modelCancelButton.enabled = busy
+        ui.modelCancelButton.enabled = ui.modelCancelButton.visible = busy
         own = entry is not None and entry.origin in ("imported", "download") and entry.is_here
         ui.removeModelButton.enabled = own and not busy
         ui.modelLabel.text = "\n".join(filter(None, (self._about(entry), self._note)))

@@ -35,7 +35,7 @@ class SetupPanel:
         self.installation.ended.connect(self._on_ended)
         ui.installButton.clicked.connect(lambda: self.install())
         ui.wheelsButton.clicked.connect(lambda: self._on_wheels())
-        ui.setupCancelButton.clicked.connect(lambda: self.installation.cancel())
+        ui.setupCancelButton.clicked.connect(lambda: self._on_stop())
         ui.uninstallButton.clicked.connect(lambda: self._on_remove())
         show_progress(ui.setupProgress, None)
         ui.setupStepLabel.visible = False
@@ -45,7 +45,7 @@ class SetupPanel:
         if self.installation.running:
             return
         self._ui.wheelsButton.enabled = True
-        self._ui.setupCancelButton.enabled = False
+        self._offer_stop(False)
         try:
             steps = self.installation.to_do()
             added = self.installation.added()
@@ -101,6 +101,14 @@ class SetupPanel:
         if folder:
             self.install(Path(folder))
 
+    def _offer_stop(self, offered: bool) -> None:
+        self._ui.setupCancelButton.enabled = self._ui.setupCancelButton.visible = offered
+
+    def _on_stop(self) -> None:
+        self.installation.cancel()
+        if self.installation.running:
+            self._tell(_("Stopping; what is being copied is finished first."))
+
     def _on_remove(self) -> None:
         needs: dict[str, set[str]] = {}
 
@@ -132,7 +140,7 @@ class SetupPanel:
     def _begun(self) -> None:
         for button in (self._ui.installButton, self._ui.wheelsButton, self._ui.uninstallButton):
             button.enabled = False
-        self._ui.setupCancelButton.enabled = self.installation.running
+        self._offer_stop(self.installation.running)
 
     def _on_step(self, step, number: int, count: int) -> None:
         self._title = step.title
