@@ -237,6 +237,20 @@ def test_set_up_from_the_first_look_to_removal(empty_python, widget, running, pi
     assert "torch" not in empty_python.names
 
 
+@pytest.mark.parametrize(("place", "goes_on"), [("slicer", False), ("python", True)])
+def test_a_worker_in_slicer_s_python_ends_before_packages_change(
+    empty_python, widget, running, place, goes_on
+):
+    service = widget.service
+    service.session.set_model("spline")
+    service.session.start()
+    running.wait_until(lambda: service.session.loaded, 60, "the worker")
+    service.settings.place = place
+    widget.ui.installButton.click()
+    running.wait_until(lambda: not widget.set_up.installation.running, what="the set-up")
+    assert service.session.running == goes_on
+
+
 def test_set_up_can_be_stopped_and_gone_on_with(empty_python, widget, running, pictures):
     ui = widget.ui
     widget.onReload()  # with a slow pip

@@ -87,6 +87,7 @@ class SetupPanel:
 
     def install(self, wheels: Path | None = None) -> None:
         """Begin, or go on."""
+        self._end_worker()
         try:
             self.installation.start(wheels)
         except SamusaError as error:
@@ -130,12 +131,17 @@ class SetupPanel:
             ).format(count=len(names), names=", ".join(names))
             if names and not confirmed(question, _("Remove what was installed")):
                 return
-            self._service.session.stop(grace=0.0)  # it has some of these files open
+            self._end_worker()
             self.installation.remove(names)
         except SamusaError as error:
             self._tell(str(error))
             return
         self._begun()
+
+    def _end_worker(self) -> None:
+        """It has files of this Python open, and knows nothing of packages that come later."""
+        if self._service.settings.place == "slicer":
+            self._service.session.stop(grace=0.0)
 
     def _begun(self) -> None:
         for button in (self._ui.installButton, self._ui.wheelsButton, self._ui.uninstallButton):
