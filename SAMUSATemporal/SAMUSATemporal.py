@@ -69,6 +69,8 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self.updating = False
         self.plotting = False
+        self.views = slicer.mrmlScene.GetSingletonNode("vtkMRMLLayoutNode", "vtkMRMLLayoutNode")
+        self.plot_views = (0, 0)  # Slicer's numbers of their arrangement before and with the plot
         self.told = ""  # the last thing said to the user
         self.shown_segments = []
         self.shown_range = None  # last frame, first and last of the window
@@ -110,6 +112,8 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.on_scene_loaded)
         selection = slicer.app.applicationLogic().GetSelectionNode()
         self.addObserver(selection, vtk.vtkCommand.ModifiedEvent, self.on_images_loaded)
+        if self.views is not None:  # there is a main window
+            self.addObserver(self.views, vtk.vtkCommand.ModifiedEvent, self.refresh_soon)
         self.show_keys()
         self.on_working(1.0, "")
         self.on_inputs_chosen()
@@ -156,6 +160,13 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (ui.resumeButton, temporal.resume),
         ):
             button.connect("clicked()", lambda action=action: self.do(action))
+        for spin_box in self.panel.findChildren(qt.QDoubleSpinBox):
+            spin_box.connect("editingFinished()", lambda box=spin_box: self.leave(box))
+
+    def leave(self, spin_box):
+        """Enter ends the typing of a number: letters are keys again."""
+        if spin_box.hasFocus():
+            spin_box.clearFocus()
 
     def connect_logic(self):
         temporal, service = self.temporal, self.logic.service
@@ -270,7 +281,13 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def tell(self, text):
         """Say something below; without it the next step is said there."""
         self.told = text[:1].upper() + text[1:]
-        self.ui.statusLabel.text = self.told or self.temporal.hint()
+        self.ui.statusLabel.text = self.told or self.hint()
+
+    def hint(self):
+        volume = self.ui.volumeSelector.currentNode()
+        if self.temporal.workspace is None and volume is not None:
+            return _("Press Open to annotate {name}.").format(name=volume.GetName())
+        return self.temporal.hint()
 
     # Choosing -----------------------------------------------------------------------------------
 
@@ -315,7 +332,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             raise
 
     def axis(self):
-        return max(0, self.ui.axisSelector.currentIndex) if self.ui.axisSelector.count > 1 else 2
+        return self.ui.axisSelector.currentIndex if self.ui.axisSelector.count else 2
 
     def fill_axes(self, volume, axis=None):
         """axis: the one to choose; None: the one that is chosen, of other images the last."""
@@ -325,7 +342,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if volume is None:
             labels = []
         elif sequence_of(volume) is not None:
-            labels = [_("Images of the sequence")]
+            labels = []
         else:
             labels = axis_labels(volume)
         selector = self.ui.axisSelector
@@ -334,7 +351,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             selector.clear()
             selector.addItems(labels)
             selector.setCurrentIndex(len(labels) - 1)
-        if axis is not None and len(labels) > 1:
+        if axis is not None and labels:
             selector.setCurrentIndex(axis)
         self.updating = False
 
@@ -397,6 +414,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.refresh_soon()
 
     def on_scene_closed(self, _caller=None, _event=None):
+        self.plotting = False
         self.temporal.let_go()
         self.tell("")
         self.refresh_soon()
@@ -483,12 +501,23 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.readoutLabel.visible = bool(rows)
 
     def plot(self):
+        """Show the plot beside the images; where it is shown, the views as they were before."""
         from SAMUSALib.errors import InvalidValue
 
+        self.plotting = not self.is_plot_shown()
+        if not self.plotting:
+            self.views.SetViewArrangement(self.plot_views[0])
+            return
         if self.temporal.measurements is None:
             raise InvalidValue(_("there is nothing to plot yet; wait for the measurements"))
-        self.plotting = True
+        before = self.views.GetViewArrangement()
         slicer.modules.plots.logic().ShowChartInLayout(self.make_chart())
+        self.plot_views = before, self.views.GetViewArrangement()
+
+    def is_plot_shown(self):
+        """Whether the views are still those that `plot` has made of others."""
+        before, with_plot = self.plot_views
+        return before != with_plot and self.views.GetViewArrangement() == with_plot
 
     def make_chart(self):
         from SAMUSALib.app.charts import QUANTITIES, show_measurements
@@ -546,7 +575,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     # Showing ------------------------------------------------------------------------------------
 
-    def refresh_soon(self):
+    def refresh_soon(self, _caller=None, _event=None):
         if not self.refresh_timer.isActive():
             self.refresh_timer.start()
 
@@ -567,7 +596,8 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ready, propagating = temporal.is_ready, temporal.is_propagating
         ui.openButton.visible = temporal.workspace is None
         ui.openButton.enabled = ui.volumeSelector.currentNode() is not None
-        ui.axisSelector.enabled = ui.axisSelector.count > 1
+        for part in (ui.axisLabel, ui.axisSelector):  # a sequence has but one
+            part.visible = ui.axisSelector.count > 0
         for part in (ui.segmentSelector, ui.addSegmentButton, ui.clickButton):
             part.enabled = temporal.workspace is not None
         for part in (ui.timeSection, ui.propagateSection, ui.reviewSection, ui.measureSection):
@@ -583,6 +613,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.redoButton,
         ):
             button.enabled = not propagating
+        ui.plotButton.text = _("Hide plot") if self.is_plot_shown() else _("Show plot")
         ui.cancelButton.visible = temporal.is_busy
         ui.resumeButton.visible = temporal.is_interrupted
         self.show_review()
@@ -629,8 +660,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         locked = temporal.state_here() is FrameState.REVIEWED
         ui.approveButton.text = _("Unlock") if locked else _("Approve")
         count = temporal.to_compute()
-        ui.toComputeLabel.text = _("{count} frames to compute").format(count=count) if count else ""
-        ui.toComputeLabel.visible = count > 0
+        ui.toComputeLabel.text = _("{count} to compute").format(count=count) if count else ""
         history = temporal.workspace.history if temporal.workspace is not None else None
         names = (history.undo_name, history.redo_name) if history is not None else (None, None)
         idle = not temporal.is_propagating

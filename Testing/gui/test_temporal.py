@@ -89,6 +89,7 @@ def test_an_empty_panel_says_what_to_do(panel, running, tmp_path):
     assert not panel.ui.propagateSection.enabled
     assert not panel.ui.cancelButton.visible and not panel.ui.resumeButton.visible
     assert panel.ui.statusLabel.text.startswith("Choose images, a volume or a sequence")
+    assert not panel.ui.axisSelector.visible
     panel.do(panel.temporal.approve)
     assert panel.ui.statusLabel.text == "Choose images and a segmentation first"
     running.grab(panel.parent, tmp_path / "empty.png", PANEL)
@@ -138,6 +139,25 @@ def test_the_keys_set_the_window_and_step_through_the_frames(opened, running):
     slicer.util.selectModule("SAMUSATemporal")  # leaving the module frees the keys
     panel.exit()
     events.keys(window, "A")
+    assert panel.temporal.frame == 8
+
+
+def test_keys_count_again_when_a_number_was_typed(opened, running):
+    import qt
+    import slicer
+    from PySide6.QtTest import QTest
+
+    panel, _ = opened
+    slicer.util.mainWindow().activateWindow()
+    (box,) = panel.ui.frameSlider.findChildren(qt.QDoubleSpinBox)
+    box.setFocus()
+    running.process_events(0.1)
+    assert box.hasFocus()
+    box.selectAll()
+    QTest.keyClicks(box, "7D")
+    QTest.keyClick(box, qt.Qt.Key_Return)
+    assert panel.temporal.frame == 7 and not box.hasFocus()
+    QTest.keyClick(slicer.util.mainWindow(), qt.Qt.Key_D)
     assert panel.temporal.frame == 8
 
 
@@ -243,7 +263,7 @@ def test_a_correction_computes_only_what_follows_from_it(opened, case, running):
     run(panel, ui.bothButton, case)
     before = masks(panel)
     draw(panel, np.roll(truth, 4, axis=2), [first + 3])
-    wanted = f"{12 - first - 2} frames to compute"
+    wanted = f"{12 - first - 2} to compute"
     case.wait(lambda: ui.toComputeLabel.text == wanted, wanted)
     run(panel, ui.bothButton, case)
     after = masks(panel)
@@ -259,6 +279,7 @@ def test_slices_of_a_volume_along_each_axis(panel, case, running, tmp_path):
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
     ui = panel.ui
     ui.volumeSelector.setCurrentNode(volume)
+    assert ui.axisSelector.visible and ui.statusLabel.text == "Press Open to annotate Sweep."
     labels = [ui.axisSelector.itemText(n) for n in range(3)]
     assert labels == ["Sagittal slices (i, 30)", "Coronal slices (j, 20)", "Axial slices (k, 10)"]
     ui.openButton.click()
@@ -387,6 +408,8 @@ def test_measures_are_plotted_and_exported(opened, case, running, tmp_path):
     ui = panel.ui
     draw(panel, truth, np.flatnonzero(truth.any(axis=(1, 2))).tolist())
     case.wait(lambda: "Fractional" in ui.readoutLabel.text, "the measurements")
+    views = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    before = views.GetViewArrangement()
     ui.plotButton.click()
     chart = slicer.mrmlScene.GetFirstNodeByName("SAMUSA chart")
     series = chart.GetNthPlotSeriesNode(0)
@@ -398,6 +421,14 @@ def test_measures_are_plotted_and_exported(opened, case, running, tmp_path):
     ui.quantitySelector.setCurrentIndex(1)
     assert chart.GetNumberOfPlotSeriesNodes() == 1
     assert chart.GetNthPlotSeriesNode(0).GetYColumnName() == "Confidence"
+    with_plot = views.GetViewArrangement()
+    assert with_plot != before
+    ui.plotButton.click()
+    assert views.GetViewArrangement() == before
+    ui.plotButton.click()
+    assert views.GetViewArrangement() == with_plot and ui.plotButton.text == "Hide plot"
+    views.SetViewArrangement(views.SlicerLayoutOneUpRedSliceView)  # by Slicer's own menu
+    case.wait(lambda: ui.plotButton.text == "Show plot", "the button")
     assert "Ejection" not in ui.readoutLabel.text
     ui.ventricleBox.checked = True
     assert "Ejection fraction" in ui.readoutLabel.text
