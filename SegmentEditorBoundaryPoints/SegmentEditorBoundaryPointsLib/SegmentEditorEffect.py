@@ -294,7 +294,9 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
     def _toggle_lock(self):
         view = self.views.in_hand
         if view is not None:
-            self.tell(self.desk.toggle_lock(self.views.shown(view)))
+            said = self.desk.toggle_lock(self.views.shown(view))
+            is_locked = self.desk.locked_frame(self.views.shown(view)) is not None
+            self.tell("" if is_locked else said)  # the row with Unlock says it too
             self.views.draw_soon()
 
     def undo(self):
@@ -371,7 +373,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             help_browser.setCollapsibleText(self.helpText())
 
     def tell(self, sentence):
-        self.sentence = sentence[:1].upper() + sentence[1:]
+        end = "" if sentence.endswith((".", "!", "?")) or not sentence else "."
+        self.sentence = sentence[:1].upper() + sentence[1:] + end
         self.show_status()
 
     def worker_changed(self, state, text):
@@ -384,8 +387,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         if self.desk is None or self.options.is_gone:
             return
         clicks = self.current_clicks()
-        text = worker_text(self.service.session, clicks)
-        self.options.show_status(f"{self.sentence}\n{text}" if self.sentence else text, clicks)
+        worker = worker_text(self.service.session, clicks)
+        self.options.show_status(self.sentence, worker, clicks)
         self.options.show_lock(self._of_view(self.desk.locked_frame))
         keys = key_names(self.service.settings)
         self.undo_steps.show(clicks, self.current_workspace(), keys)

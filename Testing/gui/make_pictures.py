@@ -216,7 +216,7 @@ def main(folder: Path) -> None:
     camera = Camera(folder, annotator)
 
     annotator.edit(CLICKED)
-    show_in_panel(annotator.effect.options.status_label)
+    show_in_panel(annotator.effect.options.worker_label)
     camera.shoot("1  Click the border of the structure", STEP_MS)
     for _ in annotator.click_border(truth[CLICKED], CLICKS, spread=True):
         clicked = annotator.clicks.editor.steps[-1].boundary[-1]
@@ -237,7 +237,7 @@ def main(folder: Path) -> None:
     camera.take("temporal.png")
     doubtful = temporal.frame
     annotator.edit(doubtful)
-    show_in_panel(annotator.effect.options.status_label)
+    show_in_panel(annotator.effect.options.worker_label)
     for _ in annotator.click_border(truth[doubtful], CLICKS, spread=True):
         clicked = annotator.clicks.editor.steps[-1].boundary[-1]
     camera.shoot("6  Correct it by clicks", HOLD_MS, clicked)

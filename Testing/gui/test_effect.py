@@ -119,7 +119,8 @@ class Bench:
 
     @property
     def status(self):
-        return self.effect.options.status_label.text
+        options = self.effect.options
+        return f"{options.message_label.text}\n{options.worker_label.text}"
 
 
 def border(truth, count=5):
@@ -419,6 +420,33 @@ def test_a_point_is_as_easy_to_grab_on_a_dense_screen(bench, monkeypatch):
     assert abs(point.x - 80) < 0.5
 
 
+def test_points_lie_on_the_masks_of_segments_added_since(bench, running, tmp_path):
+    import qt
+    import slicer
+
+    bench.click((60, 60))
+    running.grab(bench.red, tmp_path / "before.png", (400, 400))
+    other = bench.segmentation.GetSegmentation().AddEmptySegment("other", "other", (0, 0, 1))
+    bench.segmentation.GetDisplayNode().SetSegmentOpacity2DFill(other, 1.0)
+    bench.segmentation.GetDisplayNode().SetOpacity2DFill(1.0)
+    voxels = np.zeros_like(bench.voxels())
+    voxels[:, 40:80, 40:80] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        voxels, bench.segmentation, other, bench.volume
+    )
+    bench.effect.views.draw_soon()
+    running.process_events()
+    view = bench.red.sliceView()
+    image = qt.QImage(str(running.grab(view, tmp_path / "after.png", (400, 400))))
+
+    def color(pixel):
+        x, y = bench.xy(pixel)
+        return image.pixelColor(round(x), image.height() - 1 - round(y))
+
+    assert color((70, 70)).blue() > 200 and color((70, 70)).red() < 50, "the other's mask"
+    assert color((60, 60)).red() > 150, "the point"
+
+
 def test_a_step_back_during_a_drag_ends_it(bench):
     bench.click((60, 60))
     bench.click((80, 60))
@@ -579,7 +607,9 @@ def test_an_approved_frame_says_so_and_is_unlocked_right_there(bench, running, t
     accepted = bench.mask(frame)
     bench.key("R")
     bench.effect.show_status()
-    assert not bench.effect.options.lock_row.isHidden()
+    options = bench.effect.options
+    assert f"Frame {frame} is approved" in options.lock_label.text
+    assert not options.lock_row.isHidden() and options.message_label.isHidden(), "said once"
     bench.click((80, 60))
     bench.events.drag(bench.red, bench.xy(points[0]), bench.xy(points[0] + 8))
     bench.events.move(bench.red, bench.xy(points[0]))
@@ -595,6 +625,32 @@ def test_an_approved_frame_says_so_and_is_unlocked_right_there(bench, running, t
     assert bench.effect.options.lock_row.isHidden() and "unlocked" in bench.status
     bench.click((80, 60))
     assert len(bench.clicks.editor.clicks.points) == len(points) + 1
+
+
+def test_what_is_said_fits_into_a_narrow_panel(bench, running, tmp_path):
+    import qt
+
+    area = qt.QScrollArea()
+    area.widgetResizable = True
+    area.setWidget(bench.editor)
+    area.resize(370, 640)
+    area.show()
+    bench.click((60, 60))
+    label = bench.effect.options.message_label
+    for sentence, lines in (("short", 1), ("the clip of this volume is being read, " * 4, 3)):
+        bench.effect.tell(sentence)
+        running.wait_until(
+            lambda lines=lines: (
+                label.height
+                >= max(label.heightForWidth(label.width), lines * label.fontMetrics().height())
+            ),
+            10,
+            "the whole sentence",
+        )
+        assert bench.editor.width <= area.viewport().width
+    running.grab(area, tmp_path / "narrow.png")
+    area.takeWidget()
+    area.delete()
 
 
 def test_keys_are_chosen_in_a_window_and_count_at_once(bench, running, tmp_path):

@@ -240,7 +240,7 @@ def test_on_a_full_disk_masks_stay_and_it_is_said(open_discs, monkeypatch):
         annotator.accept()
         annotator.wait(lambda: heard, "what is said")
         assert "the disk is full" in heard[0]
-        assert heard[0][1:] in annotator.effect.options.status_label.text
+        assert heard[0][1:] in annotator.effect.options.message_label.text
         annotator.leave_editor()
         annotator.propagate(annotator.ui.bothButton)
         assert annotator.masks().any(axis=(1, 2)).all()
@@ -263,7 +263,8 @@ def test_without_the_model_s_packages_the_curve_counts_and_it_is_said_what_to_in
     )
     annotator.edit(2)
     list(annotator.click_border(truth[2], CLICKS))
-    said = annotator.effect.options.status_label.text
+    options = annotator.effect.options
+    said = options.message_label.text + options.worker_label.text
     assert "No module named 'torch'" in said and "press Install in the module SAMUSA" in said
     annotator.accept()
     assert dice(annotator.masks()[2], truth[2]) > 0.9, "the curve was accepted"

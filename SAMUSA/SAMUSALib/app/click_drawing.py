@@ -16,7 +16,7 @@ POINT_COLORS = {
     "exclude": (0.9, 0.3, 0.2),
 }
 BOX_COLOR = (0.34, 0.71, 0.91)
-POINT_SIZE, HOVERED_SIZE = 9.0, 15.0  # display pixels
+POINT_SIZE, HOVERED_SIZE = 9.0, 15.0  # pixels of the design
 
 
 class ViewDrawing:
@@ -28,8 +28,8 @@ class ViewDrawing:
     def __init__(self, scale: float = 1.0):
         """scale: display pixels a pixel of the design, for dense screens."""
         self._scale = scale
-        self._points = {kind: _Points(kind, POINT_SIZE * scale) for kind in KINDS}
-        self._hovered = _Points("hovered", HOVERED_SIZE * scale)
+        self._points = {kind: _Points(kind, POINT_SIZE, scale) for kind in KINDS}
+        self._hovered = _Points("hovered", HOVERED_SIZE, scale)
         self._contour = _Lines(2.0 * scale)
         self._box = _Lines(1.5 * scale)
         self._box.actor.GetProperty().SetColor(*BOX_COLOR)
@@ -85,7 +85,7 @@ class _Drawn:
 
 
 class _Points(_Drawn):
-    def __init__(self, kind: str, size: float):
+    def __init__(self, kind: str, size: float, scale: float):
         super().__init__()
         glyph = vtk.vtkGlyphSource2D()
         if kind == "include":
@@ -96,7 +96,7 @@ class _Points(_Drawn):
         else:
             glyph.SetGlyphTypeToCircle()
         glyph.SetFilled(kind != "hovered")
-        glyph.SetScale(size)
+        glyph.SetScale(size * scale)
         color = (1.0, 1.0, 1.0) if kind == "hovered" else POINT_COLORS[kind]
         glyph.SetColor(*color)
         glyphs = vtk.vtkGlyph2D()
@@ -108,7 +108,7 @@ class _Points(_Drawn):
         mapper.ScalarVisibilityOff()
         self.actor.SetMapper(mapper)
         self.actor.GetProperty().SetColor(*color)
-        self.actor.GetProperty().SetLineWidth(2)
+        self.actor.GetProperty().SetLineWidth(2.0 * scale)
         self._put(np.zeros((0, 2)))
 
     def show(self, places: np.ndarray) -> None:

@@ -32,7 +32,10 @@ class ClickOptions:
         """actions: what the buttons do: the four kinds of KINDS, start_from_mask, accept, clear,
         previous_frame, next_frame, unlock, keys."""
         self.is_gone = False
-        kinds = _row()
+        panel = qt.QWidget()  # one for all: options of the editor would drift apart in a high panel
+        self._rows = qt.QVBoxLayout(panel)
+        self._rows.setContentsMargins(0, 0, 0, 0)
+        kinds = self._row()
         self.kind_buttons = {}
         group = qt.QButtonGroup(kinds)
         for name, (text, _tip, _action) in KINDS.items():
@@ -41,38 +44,51 @@ class ClickOptions:
             button.setSizePolicy(qt.QSizePolicy.Expanding, qt.QSizePolicy.Fixed)
             group.addButton(button)
             self.kind_buttons[name] = button
-        scripted_effect.addLabeledOptionsWidget(_("Click:"), kinds)
-        self.mask_box = qt.QCheckBox(_("Start from the mask that the segment has here"))
+        self.mask_box = qt.QCheckBox(_("Start from the segment's mask"))
         self.mask_box.objectName = "StartFromMaskCheckBox"
         self.mask_box.toolTip = _(
-            "The model then corrects this mask by your clicks, instead of making a new one."
+            "Where the segment has a mask on this frame, the model corrects it by your clicks "
+            "instead of making a new one."
         )
         self.mask_box.connect("toggled(bool)", lambda on: actions["start_from_mask"]())
-        scripted_effect.addOptionsWidget(self.mask_box)
-        row = _row()
+        self._rows.addWidget(self.mask_box)
+        row = self._row()
         self.accept_button, self.clear_button, self.previous_button, self.next_button = (
-            _button(row, qt.QPushButton(), text, name, actions[action])
-            for text, name, action in (
-                (_("Accept"), "AcceptButton", "accept"),
-                (_("Clear"), "ClearButton", "clear"),
-                ("◀", "PreviousFrameButton", "previous_frame"),
-                ("▶", "NextFrameButton", "next_frame"),
+            _button(row, made, text, name, actions[action])
+            for made, text, name, action in (
+                (qt.QPushButton(), _("Accept"), "AcceptButton", "accept"),
+                (qt.QPushButton(), _("Clear"), "ClearButton", "clear"),
+                (qt.QToolButton(), "◀", "PreviousFrameButton", "previous_frame"),
+                (qt.QToolButton(), "▶", "NextFrameButton", "next_frame"),
             )
         )
-        scripted_effect.addOptionsWidget(row)
-        self.lock_row = _row()
-        self.lock_label = _label(self.lock_row, "LockLabel")
+        self.lock_row = self._row()
+        self.lock_label = _label("LockLabel")
+        self.lock_row.layout().addWidget(self.lock_label, 1)
         self.unlock_button = _button(
             self.lock_row, qt.QPushButton(), _("Unlock"), "UnlockButton", actions["unlock"]
         )
         self.lock_row.hide()
-        scripted_effect.addOptionsWidget(self.lock_row)
-        row = _row()
-        self.status_label = _label(row, "StatusLabel")
+        self.message_label = _label("MessageLabel")
+        self.message_label.hide()
+        self._rows.addWidget(self.message_label)
+        row = self._row()
+        self.worker_label = _label("WorkerLabel")
+        row.layout().addWidget(self.worker_label, 1)
         keys = _button(row, qt.QToolButton(), _("Keys…"), "KeysButton", actions["keys"])
         keys.toolTip = _("See and change the keys of SAMUSA.")
-        scripted_effect.addOptionsWidget(row)
-        self.status_label.connect("destroyed()", self._forget)
+        self._rows.addStretch(1)
+        scripted_effect.addOptionsWidget(panel)
+        panel.connect("destroyed()", self._forget)
+
+    def _row(self):
+        """A widget whose parts lie side by side, below the other rows."""
+        row = qt.QWidget()
+        parts = qt.QHBoxLayout(row)
+        parts.setContentsMargins(0, 0, 0, 0)
+        parts.setSpacing(4)
+        self._rows.addWidget(row)
+        return row
 
     def _forget(self) -> None:
         self.is_gone = True
@@ -102,9 +118,12 @@ class ClickOptions:
         ):
             button.toolTip = f"{tip} ({keys[action]})"
 
-    def show_status(self, text: str, clicks: ClickSession | None) -> None:
-        """The status line, and which buttons there is something to do for."""
-        self.status_label.text = text
+    def show_status(self, message: str, worker: str, clicks: ClickSession | None) -> None:
+        """A sentence for the user, what the worker does, and which buttons there is something to
+        do for."""
+        self.message_label.text = message
+        self.message_label.visible = bool(message)
+        self.worker_label.text = worker
         self.accept_button.enabled = clicks is not None and clicks.can_accept
         self.clear_button.enabled = clicks is not None and clicks.editor.is_changed
 
@@ -132,14 +151,6 @@ def worker_text(session: Session, clicks: ClickSession | None) -> str:
     return " · ".join(parts)
 
 
-def _row():
-    """A widget whose parts lie side by side."""
-    row = qt.QWidget()
-    row.setLayout(qt.QHBoxLayout())
-    row.layout().setContentsMargins(0, 0, 0, 0)
-    return row
-
-
 def _button(row, button, text: str, name: str, action: Callable[[], None]):
     button.text = text
     button.objectName = name
@@ -148,9 +159,8 @@ def _button(row, button, text: str, name: str, action: Callable[[], None]):
     return button
 
 
-def _label(row, name: str):
+def _label(name: str):
     label = qt.QLabel()
     label.objectName = name
     label.wordWrap = True
-    row.layout().addWidget(label, 1)
     return label

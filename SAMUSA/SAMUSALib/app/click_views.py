@@ -134,16 +134,21 @@ class ClickViews:
         if key not in self._drawings:
             if clicks is None:
                 return
-            drawing = ViewDrawing(view.devicePixelRatioF())
-            for actor in drawing.actors:
-                self._effect.addActor2D(view, actor)
-            self._drawings[key] = (view, drawing)
+            self._drawings[key] = (view, ViewDrawing(view.devicePixelRatioF()))
         drawing = self._drawings[key][1]
         if clicks is None:
             drawing.hide()
         else:
+            self._put_on_top(drawing, view)
             self._show(drawing, clicks, view)
         self._effect.scheduleRender(view)
+
+    def _put_on_top(self, drawing: ViewDrawing, view) -> None:
+        """What a renderer got last covers the rest: also the masks of segments added since."""
+        if self._effect.renderer(view).GetViewProps().GetLastProp() is not drawing.actors[-1]:
+            for actor in drawing.actors:
+                self._effect.removeActor2D(view, actor)
+                self._effect.addActor2D(view, actor)
 
     def _show(self, drawing: ViewDrawing, clicks: ClickSession, view) -> None:
         geometry = clicks.workspace.source.geometry_at(clicks.frame)

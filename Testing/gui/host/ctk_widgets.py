@@ -166,6 +166,22 @@ class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
     hideDetailsText = stored(str, "Hide details")
     disableMouseScroll = stored(bool, True)
 
+    def heightForWidth(self, width: int) -> int:
+        """As high as its text."""
+        text = self.document.clone()
+        text.setTextWidth(width - 2 * self.frameWidth)
+        return round(text.size.height()) + 2 * self.frameWidth
+
+    def minimumSizeHint(self) -> QtCore.QSize:
+        return QtCore.QSize(self.width, self.heightForWidth(self.width))
+
+    def sizeHint(self) -> QtCore.QSize:
+        return self.minimumSizeHint()
+
+    def resizeEvent(self, event) -> None:
+        super().resizeEvent(event)
+        self.updateGeometry()
+
     def setCollapsibleText(self, text: str) -> None:
         """As the application: up to the first <br> while it is collapsed."""
         self._whole = text
@@ -175,6 +191,7 @@ class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
         else:
             shown += rest
         self.setHtml(shown)
+        self.updateGeometry()
 
     def _put_collapsed(self, collapsed: bool) -> None:
         self._collapsed = collapsed
