@@ -79,7 +79,7 @@ def measure(frames: int) -> dict[str, float]:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scene"))
     from scene_nodes import WorkingScene
 
-    from SAMUSALib.app.workspace import Workspaces
+    from SAMUSALib.app.workspaces import Workspaces
     from SAMUSALib.prompts import FramePrompts
     from SAMUSALib.worker.session import WorkerState
 

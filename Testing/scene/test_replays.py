@@ -9,7 +9,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="needs slicer-core (3D Slicer's libraries)")
 
 from SAMUSALib.annotation import FrameState  # noqa: E402
-from SAMUSALib.app.workspace import Workspaces  # noqa: E402
+from SAMUSALib.app.workspaces import Workspaces  # noqa: E402
 from SAMUSALib.errors import InvalidValue  # noqa: E402
 from SAMUSALib.masks import EncodedMask  # noqa: E402
 from SAMUSALib.scene.state import FrameMark  # noqa: E402
@@ -79,7 +79,7 @@ class Desk:
         marks = space.state.set_marks(self.segment, dict.fromkeys(range(FRAMES), mark))
         step.add(space.masks.write(self.segment, dict.fromkeys(range(FRAMES), mask)), marks)
         space.history.record(step)
-        space.keep(self.segment, dict.fromkeys(range(FRAMES), EncodedMask.encode(mask)))
+        space.keeper.keep(self.segment, dict.fromkeys(range(FRAMES), EncodedMask.encode(mask)))
 
     def drawn(self):
         """Columns that are drawn, by frame."""

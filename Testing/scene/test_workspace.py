@@ -15,7 +15,7 @@ from scene_nodes import WorkingScene  # noqa: E402
 
 from SAMUSALib.annotation import FrameState  # noqa: E402
 from SAMUSALib.app.click_session import ClickSession  # noqa: E402
-from SAMUSALib.app.workspace import Workspaces  # noqa: E402
+from SAMUSALib.app.workspaces import Workspaces  # noqa: E402
 from SAMUSALib.engine.checkpoints import write_checkpoint  # noqa: E402
 from SAMUSALib.errors import InvalidValue, SceneChanged  # noqa: E402
 from SAMUSALib.masks import EncodedMask  # noqa: E402
@@ -830,7 +830,7 @@ def test_the_frames_to_check_are_those_where_the_mask_jumps(desk, working, space
     odd = np.zeros((HEIGHT, WIDTH), bool)
     odd[30:40, 2:20] = True
     space.masks.write(segment, {7: odd})
-    space.known_masks[segment, 7] = EncodedMask.encode(odd)
+    space.review.seen[segment, 7] = EncodedMask.encode(odd)
     assert space.next_to_check(segment) == 7
     assert space.next_to_check(segment, 7) != 7
     space.approve(segment, range(FRAMES))

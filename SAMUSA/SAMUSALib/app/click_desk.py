@@ -15,7 +15,8 @@ from ..scene.clip_source import SequenceSource, open_clip
 from ..scene.points import frame_in_view, from_ras, slice_axis
 from .click_session import ClickSession
 from .signals import Signal
-from .workspace import PARALLEL_DEGREES, Workspace, Workspaces
+from .workspace import PARALLEL_DEGREES, Workspace
+from .workspaces import Workspaces
 
 OBLIQUE_DEGREES = 0.5  # a view turned by more against the slices is turned onto them first
 

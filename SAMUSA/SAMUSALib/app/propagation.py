@@ -105,7 +105,7 @@ class Propagation:
 
     def _prepare(self):
         workspace = self._workspace
-        yield from workspace.prepare(self._segments)
+        yield from workspace.keeper.prepare(self._segments)
         for segment in self._segments:
             if not workspace.masks.has_segment(segment):
                 continue
@@ -124,8 +124,8 @@ class Propagation:
         empty = EncodedMask(workspace.source.frame_size, None, b"")
         deltas = workspace.masks.write(segment, {frame: empty.decode()})
         self._step.add(deltas, {(segment, frame): (mark, None)})
-        workspace.keep(segment, {frame: empty})
-        workspace.known_masks.pop((segment, frame), None)
+        workspace.keeper.keep(segment, {frame: empty})
+        workspace.review.seen.pop((segment, frame), None)
         workspace.frame_changed.emit(segment, (frame,))
 
     def _ask(self) -> None:
@@ -234,8 +234,8 @@ class Propagation:
                 mask = EncodedMask.encode(workspace.masks.mask(segment, frame))
                 kept.setdefault(segment, {})[frame] = mask
         for segment, masks in kept.items():
-            workspace.keep(segment, masks)
-            workspace.learn(segment, masks)
+            workspace.keeper.keep(segment, masks)
+            workspace.review.compare(segment, masks)
             workspace.frame_changed.emit(segment, tuple(masks))
 
     def _conclude(self, pending: Pending) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from ..annotation import FrameState
 from ..masks import EncodedMask
-from ..scene.state import FrameMark
+from ..scene.segments import ClipMasks
+from ..scene.state import FrameMark, SceneState
+from .steps import Stepper
 
 APART = 3  # frames nearer than this to a worse one are not named: one look settles both
 
@@ -65,3 +67,58 @@ def to_check(marks: Mapping[int, FrameMark], jump_at: Callable[[int], float]) ->
         if all(abs(frame - other) >= APART for other in chosen):
             chosen.append(frame)
     return chosen
+
+
+class Review:
+    """The masks of a workspace as they were seen last, compared with their neighbours ahead, so
+    that who asks what to check has not to wait for all of them."""
+
+    def __init__(
+        self, masks: ClipMasks, state: SceneState, soon: Callable[[Callable[[], None]], None]
+    ):
+        self.seen: dict[tuple[str, int], EncodedMask] = {}  # by segment ID and frame
+        self._masks, self._state, self._soon = masks, state, soon
+        self._jumps = Jumps()
+        self._comparing: Stepper | None = None
+
+    def compare(self, segment: str, frames: Iterable[int]) -> None:
+        """Masks that were just seen, with those before and after them."""
+        for frame in frames:
+            self._jumps.of(segment, frame, self.seen)
+            self._jumps.of(segment, frame + 1, self.seen)
+
+    def compare_soon(self) -> None:
+        """All masks, over the next turns of the event loop."""
+        self.close()
+        self._comparing = Stepper(self._compare_all(), self._soon)
+
+    def _compare_all(self):
+        state = self._state
+        for segment, frame in [(s, n) for s in state.segments for n in state.marks(s)]:
+            if self._masks.has_segment(segment):
+                if (segment, frame) not in self.seen:
+                    mask = EncodedMask.encode(self._masks.mask(segment, frame))
+                    self.seen[segment, frame] = mask
+                self._jumps.of(segment, frame, self.seen)
+            yield
+
+    def forget(self, segment: str) -> None:
+        """It was removed."""
+        self.seen = {place: mask for place, mask in self.seen.items() if place[0] != segment}
+
+    def close(self) -> None:
+        """Compare no more."""
+        if self._comparing is not None:
+            self._comparing.cancel()
+
+    def next_to_check(self, segment: str, frame: int | None) -> int | None:
+        """The propagated frame that most needs a look, by low confidence and sudden change; when
+        `frame` is itself one of those, the next of them. None: nothing is left to check."""
+        ranked = to_check(
+            self._state.marks(segment), lambda each: self._jumps.of(segment, each, self.seen)
+        )
+        if not ranked:
+            return None
+        if frame in ranked:
+            return ranked[(ranked.index(frame) + 1) % len(ranked)]
+        return ranked[0]

@@ -13,7 +13,7 @@ from ..worker.session import Session, WorkerState
 from .qprocess import QProcessTransport
 from .settings import Settings
 from .signals import Signal
-from .workspace import Workspaces
+from .workspaces import Workspaces
 
 TICK_MS = 500
 

@@ -30,7 +30,8 @@ from .signals import Signal
 from .steps import Stepper
 from .timeline_layout import Shown
 from .window_edits import WindowEdits
-from .workspace import Opening, Outcome, Progress, Workspace, Workspaces
+from .workspace import Opening, Outcome, Progress, Workspace
+from .workspaces import Workspaces
 
 _TO_REVIEW = (FrameState.PROMPTED, FrameState.PROPAGATED)
 _PLANES = ("Sagittal", "Coronal", "Axial")
@@ -91,10 +92,15 @@ class Temporal:
         """Frames of the clip; 0 where there is none."""
         return 0 if self.workspace is None else len(self.workspace.source)
 
-    def is_of(self, volume) -> bool:
-        """Whether the clip in hand is shown by this volume node."""
+    def is_of(self, volume, segmentation=None, axis: int | None = None) -> bool:
+        """Whether the clip in hand is shown by this volume node, and its masks by this
+        segmentation, its frames along this axis where one is given."""
+        if self.workspace is None:
+            return False
+        source, masks = self.workspace.source, self.workspace.masks
         try:
-            return self.workspace is not None and self.workspace.source.shown_volume is volume
+            shown = source.shown_volume is volume
+            return shown and segmentation in (None, masks.shown_node) and axis in (None, source.axis)
         except SceneChanged:
             return False
 

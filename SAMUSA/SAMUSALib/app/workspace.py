@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..annotation import FrameState
 from ..errors import InvalidValue, SamusaError, SceneChanged
-from ..masks import EncodedMask
 from ..prompts import FramePrompts, SegmentPrompts, Window, merge_windows
 from ..scene import mrml
 from ..scene.clip_source import ClipSource, SequenceSource, nodes_of_class, open_clip
@@ -24,21 +23,21 @@ from ..scene.rules import EditRules
 from ..scene.segments import ClipMasks, SequenceMasks, new_masks, open_masks
 from ..scene.state import FrameMark, SceneState, open_state
 from ..scene.undo import History, StaleChange, Step
-from ..worker.accepted import AcceptedSegment
 from ..worker.annotated_clip import AnnotatedClip
 from ..worker.client import Pending
-from ..worker.journal import read_journal, remove_journal
-from ..worker.journal_records import MaskRecord
+from ..worker.journal import read_journal
 from ..worker.session import Session
 from .alignment import Alignment
+from .journaling import JournalKeeper
 from .propagation import Outcome, Progress, Propagation
+from .recovery import Recovery
 from .replays import Replays
-from .review import Jumps, to_check
+from .review import Review
 from .signals import Signal
 from .staleness import Stale
 from .steps import Stepper
 
-__all__ = ["Outcome", "Progress", "Workspace", "Workspaces"]
+__all__ = ["Outcome", "Progress", "Workspace"]
 
 Soon = Callable[[Callable[[], None]], None]
 LOOK_AHEAD = 2  # frames after the shown one that are embedded before anybody asks
@@ -96,9 +95,8 @@ class Workspace:
         self.state: SceneState = open_state(self.source, self.masks)
         self.history = History(undo_limit)
         self.annotated: AnnotatedClip | None = None  # None until it is opened
-        self.known_masks: dict[tuple[str, int], EncodedMask] = {}  # as last seen; for `review`
-        self._jumps = Jumps()
-        self._learner: Stepper | None = None
+        self.keeper: JournalKeeper | None = None  # the same
+        self.review = Review(self.masks, self.state, soon)
         self.is_closed = False
         self._propagation: Propagation | None = None
         self._before_run: dict[str, tuple[frozenset[int], tuple[Window, ...]]] = {}
@@ -112,10 +110,7 @@ class Workspace:
             self._replay_failed,
             self._tell_replaying,
         )
-        self._restoring: Stepper | None = None  # of a journal
-        self._recovered: str | os.PathLike | None = None  # a journal of which all is restored
-        self._unkept: dict[tuple[str, int], None] = {}  # places to be journaled, oldest first
-        self._keeper: Stepper | None = None
+        self._recovery: Recovery | None = None
         self._alignment = Alignment(self.source, self.masks, soon)
         self._alignment.frame_shown.connect(self.frame_shown.emit)
         self._alignment.removed.connect(self._forget_segment)
@@ -143,7 +138,7 @@ class Workspace:
     @property
     def is_journaling(self) -> bool:
         """Whether something that changed is not in the journal yet."""
-        return bool(self._unkept)
+        return self.keeper is not None and self.keeper.is_waiting
 
     @property
     def is_aligning(self) -> bool:
@@ -163,31 +158,12 @@ class Workspace:
         except SamusaError as error:
             self._fail(error)
             return
+        self.keeper = JournalKeeper(self.annotated, self.masks, self.state, self.review, self.soon)
+        self.keeper.kept.connect(self._journal_kept)
+        self.keeper.failed.connect(self._fail)
         self.opened.emit()
         self.look(self.source.shown_frame(0))
-        self._learn_soon()
-
-    def learn(self, segment_id: str, frames: Iterable[int]) -> None:
-        """Masks of a propagation are known: compare them with their neighbours at once, so that
-        `next_to_check` has not to do it for all when the user asks."""
-        for frame in frames:
-            self._jumps.of(segment_id, frame, self.known_masks)
-            self._jumps.of(segment_id, frame + 1, self.known_masks)
-
-    def _learn_soon(self) -> None:
-        if self._learner is not None:
-            self._learner.cancel()
-        self._learner = Stepper(self._learn(), self.soon)
-
-    def _learn(self):
-        """What `next_to_check` compares, so that it has not to look at all masks at once."""
-        for segment, frame in [(s, n) for s in self.state.segments for n in self.state.marks(s)]:
-            if self.masks.has_segment(segment):
-                if (segment, frame) not in self.known_masks:
-                    mask = EncodedMask.encode(self.masks.mask(segment, frame))
-                    self.known_masks[segment, frame] = mask
-                self._jumps.of(segment, frame, self.known_masks)
-            yield
+        self.review.compare_soon()
 
     def _fail(self, error: SamusaError) -> None:
         self.failed.emit(str(error))
@@ -203,11 +179,12 @@ class Workspace:
             return
         if self._propagation is not None:
             self._propagation.abandon()
-        if self._keeper is not None:
-            self._keeper.finish()
-        for stepper in (self._opener, self._restoring, self._learner):
-            if stepper is not None:
-                stepper.cancel()
+        if self.keeper is not None:
+            self.keeper.finish()
+        self._opener.cancel()
+        self.review.close()
+        if self._recovery is not None:
+            self._recovery.cancel()
         if self.is_closed:
             return
         self.is_closed = True
@@ -267,7 +244,7 @@ class Workspace:
         if self.is_replaying:
             name = self._replays.name.lower()
             raise InvalidValue(f"the {name} is still being undone or done again; wait a moment")
-        if self._restoring is not None and self._restoring.running:
+        if self._recovery is not None and self._recovery.running:
             raise InvalidValue("earlier work is being recovered; wait a moment")
 
     @property
@@ -353,13 +330,13 @@ class Workspace:
             for _, (before, _after) in marks.items():
                 self.state.restore_marks(segment_id, {frame: before})
             raise
-        self._know(segment_id)
+        self.keeper.know(segment_id)
         annotated.set_steps(segment_id, frame, steps)
         self._make_stale(step)
         self._record(step)
         if self._propagation is not None:
             self._propagation.leave_alone(segment_id, frame)
-        return all([self._keep_place(*place) for place in step.places])
+        return all([self.keeper.keep_place(*place) for place in step.places])
 
     def steps(self, segment_id: str, frame: int) -> tuple[FramePrompts, ...]:
         """The prompts in force on a frame after each click, as far as they are known; after a
@@ -375,8 +352,7 @@ class Workspace:
 
     def windows(self, segment_id: str) -> tuple[Window, ...]:
         """In order, not overlapping; none means the whole clip."""
-        prompts = self.state.prompts(segment_id)
-        return prompts.windows if prompts else ()
+        return self.state.windows(segment_id)
 
     def set_windows(self, segment_id: str, windows: Iterable[Window]) -> None:
         """When the structure is visible. Masks outside stay until the next propagation, which
@@ -389,8 +365,9 @@ class Workspace:
         self.state.set_prompts(
             segment_id, SegmentPrompts(prompts.name, prompts.frames, after, prompts.color)
         )
-        self._set_stale(segment_id, self.stale(segment_id).windows_changed(before, after))
-        self._know(segment_id)
+        stale = self.stale(segment_id).windows_changed(before, after)
+        self.state.set_stale(segment_id, stale.frames)
+        self.keeper.know(segment_id)
         self.annotated.set_stale(segment_id, self.state.stale(segment_id))
         self.segments_changed.emit()
 
@@ -431,7 +408,7 @@ class Workspace:
         self._run_disturbed = False
         if not only_affected:
             for segment in chosen:
-                self._set_stale(segment, self.stale(segment).all())
+                self.state.set_stale(segment, self.stale(segment).all().frames)
         self._propagation = Propagation(self, annotated, chosen, direction, within, rules)
 
     def cancel(self) -> None:
@@ -442,7 +419,7 @@ class Workspace:
     def propagation_ended(self, outcome: Outcome, step: Step) -> None:
         """The propagation calls it, once."""
         self._propagation = None
-        self._learn_soon()
+        self.review.compare_soon()
         with contextlib.suppress(SceneChanged):  # `check_nodes` closes
             for segment, (before, windows) in self._before_run.items():
                 followed = None if self._run_disturbed else windows
@@ -459,7 +436,7 @@ class Workspace:
         frames = {n for n, p in prompts.frames.items() if not p.is_empty} if prompts else set()
         for frame, mark in self.state.marks(segment_id).items():
             if mark.state in (FrameState.REVIEWED, FrameState.PROMPTED):
-                mask = self.known_masks.get((segment_id, frame))
+                mask = self.review.seen.get((segment_id, frame))
                 if mask is not None and mask.is_empty:
                     frames.discard(frame)
                 else:
@@ -486,10 +463,7 @@ class Workspace:
 
     def computed(self, segment_id: str, frames: Iterable[int]) -> None:
         """Masks of a propagation are in the scene."""
-        self._set_stale(segment_id, self.stale(segment_id).done(frames))
-
-    def _set_stale(self, segment_id: str, stale: Stale) -> None:
-        self.state.set_stale(segment_id, stale.frames)
+        self.state.set_stale(segment_id, self.stale(segment_id).done(frames).frames)
 
     # Review -------------------------------------------------------------------------------------
 
@@ -518,15 +492,7 @@ class Workspace:
     def next_to_check(self, segment_id: str, frame: int | None = None) -> int | None:
         """The propagated frame that most needs a look, by low confidence and sudden change; when
         `frame` is itself one of those, the next of them. None: nothing is left to check."""
-        ranked = to_check(
-            self.state.marks(segment_id),
-            lambda frame: self._jumps.of(segment_id, frame, self.known_masks),
-        )
-        if not ranked:
-            return None
-        if frame in ranked:
-            return ranked[(ranked.index(frame) + 1) % len(ranked)]
-        return ranked[0]
+        return self.review.next_to_check(segment_id, frame)
 
     # Undo ---------------------------------------------------------------------------------------
 
@@ -544,8 +510,7 @@ class Workspace:
         self._need_open()
         if not self.is_replaying:
             self._need_idle()
-        if self._keeper is not None:
-            self._keeper.cancel()  # it would journal frames of a step that is half undone
+        self.keeper.pause()  # it would journal frames of a step that is half undone
         try:
             name = self._replays.ask(back)
         finally:
@@ -598,7 +563,7 @@ class Workspace:
 
     def _note_stale(self, step: Step, segment: str, stale: Stale) -> None:
         before = self.state.stale(segment)
-        self._set_stale(segment, stale)
+        self.state.set_stale(segment, stale.frames)
         windows = self.windows(segment)
         if self._propagation is not None:
             self._run_disturbed, windows = True, None
@@ -606,117 +571,21 @@ class Workspace:
 
     def _changed(self, places: Collection[tuple[str, int]]) -> None:
         """Masks, marks or prompts of (segment, frame) are others now: journal them and tell."""
-        for place in places:
-            self._unkept[place] = None
+        self.keeper.changed(places)
         for segment, frames in _by_segment(places).items():
             if self.masks.has_segment(segment):
                 self.frame_changed.emit(segment, tuple(sorted(frames)))
         self._keep_soon()
 
+    def _keep_soon(self) -> None:
+        """It begins anew with each change, and waits while a step is being undone: what is written
+        is whole."""
+        if not self.is_replaying:
+            self.keeper.keep_soon()
+
     # The journal --------------------------------------------------------------------------------
 
-    def _keep_soon(self) -> None:
-        """Journal what has changed over the next turns. It begins anew with each change, and waits
-        while a step is being undone: what is written is whole."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-        waiting = self._unkept or self._recovered is not None
-        if waiting and not self.is_replaying:
-            self._keeper = Stepper(self._keep_all(), self.soon, self._all_kept, self._fail)
-
-    def _keep_all(self):
-        """Read and encode all masks, one in a step, and then write them together."""
-        found: dict[str, list[MaskRecord]] = {}
-        for segment, frame in list(self._unkept):
-            try:
-                mask = EncodedMask.encode(self.masks.mask(segment, frame))
-            except SceneChanged:
-                self._unkept.pop((segment, frame), None)  # deleted, with its journal entry
-                continue
-            record = self._record_of(segment, frame, mask)
-            _ = record.encoded  # now, not all at once
-            found.setdefault(segment, []).append(record)
-            yield
-        for segment, records in found.items():
-            try:
-                # Without those that a propagation has written meanwhile.
-                self._write(segment, [r for r in records if (segment, r.frame) in self._unkept])
-            except SceneChanged:
-                for record in records:
-                    self._unkept.pop((segment, record.frame), None)
-            yield
-
-    def _all_kept(self) -> None:
-        self._learn_soon()
-        path = self._recovered
-        if path is None or not self.annotated.is_safe:
-            return
-        self._recovered = None
-        try:
-            remove_journal(path)
-        except SamusaError as error:
-            self.notice.emit(str(error))
-
-    def _keep_place(self, segment: str, frame: int) -> bool:
-        """Journal one mask at once; whether it is safe on disk."""
-        try:
-            mask = EncodedMask.encode(self.masks.mask(segment, frame))
-        except SceneChanged:
-            self._unkept.pop((segment, frame), None)
-            return True  # deleted meanwhile, with its journal entry
-        return self.keep(segment, {frame: mask})
-
-    def keep(self, segment_id: str, masks: Mapping[int, EncodedMask]) -> bool:
-        """Journal masks and marks of some frames as they are in the scene, together, with what is
-        stale."""
-        records = [self._record_of(segment_id, frame, mask) for frame, mask in masks.items()]
-        return self._write(segment_id, records)
-
-    def _record_of(self, segment: str, frame: int, mask: EncodedMask) -> MaskRecord:
-        mark = self.state.mark(segment, frame)
-        if mark is None:  # drawn by hand, or nothing
-            mark = FrameMark(FrameState.EMPTY if mask.is_empty else FrameState.PROPAGATED)
-        return MaskRecord(segment, frame, mask, mark.state, float(mark.confidence))
-
-    def _write(self, segment: str, records: Collection[MaskRecord]) -> bool:
-        self._know(segment)
-        for record in records:
-            self._unkept.pop((segment, record.frame), None)
-            self.known_masks[segment, record.frame] = record.mask
-        return self.annotated.accept_frames(segment, records, self.state.stale(segment))
-
-    def _know(self, segment_id: str) -> None:
-        """Let the journal know name, colour and windows of a segment as they are now."""
-        info, windows = self.masks.segment(segment_id), self.windows(segment_id)
-        known = self.annotated.work.segments.get(segment_id)
-        told = (info.name.strip() or "segment", info.color, windows)
-        if known is None or (known.name, known.color, known.windows) != told:
-            self.annotated.set_segment(segment_id, *told)
-
-    def prepare(self, segments: Collection[str]):
-        """What a propagation starts from, from the scene into the worker's words: prompts, and
-        the masks of conditioning frames as they are on the screen. Yields after each frame."""
-        for segment in segments:
-            if not self.masks.has_segment(segment):
-                continue  # deleted meanwhile
-            self._know(segment)
-            known = self.annotated.work.segments[segment]
-            prompts = self.state.prompts(segment)
-            frames: Mapping[int, FramePrompts] = prompts.frames if prompts else {}
-            for frame in {*frames, *known.steps}:
-                now = frames.get(frame)
-                if now is not (known.steps[frame][-1] if frame in known.steps else None):
-                    self.annotated.set_steps(segment, frame, () if now is None else (now,))
-                yield
-            for frame, mark in self.state.marks(segment).items():
-                if mark.state in (FrameState.REVIEWED, FrameState.PROMPTED):
-                    mask = EncodedMask.encode(self.masks.mask(segment, frame))
-                    there = known.frames.get(frame)
-                    if there is None or there.mask != mask or there.state is not mark.state:
-                        self.keep(segment, {frame: mask})
-                    yield
-
-    def recover(self, path) -> None:
+    def recover(self, path: str | os.PathLike) -> None:
         """Bring back what a journal of an earlier session holds: masks, prompts, windows, marks
         and what was still to compute, as one undo step; then the journal is removed, this
         session's has it all. Segments are found by ID and name, others are added. Frames that are
@@ -728,67 +597,19 @@ class Workspace:
             raise InvalidValue(
                 f"{path} is of another clip, {work.clip.name}; open that clip to recover it"
             )
-        step = Step("Recover")
+        self._recovery = Recovery(self, path, work)
 
-        def restore():
-            for old, found in work.segments.items():
-                segment = self._recovered_segment(old, found.name, found.color)
-                before, locked = self.state.stale(segment), self.state.locked(segment)
-                known = annotated.work.segments.get(segment)
-                ours = set(known.frames) - found.frames.keys() if known else set()
-                self.set_windows(segment, found.windows)
-                for frame, steps in found.steps.items():
-                    if frame not in locked:
-                        told = self.state.set_frame_prompts(segment, frame, steps[-1])
-                        step.add({}, {}, told)
-                        yield
-                for frame, accepted in found.frames.items():
-                    if frame in locked:
-                        mask = EncodedMask.encode(self.masks.mask(segment, frame))
-                        if accepted.state is not FrameState.REVIEWED or mask != accepted.mask:
-                            ours.add(frame)
-                        yield
-                        continue
-                    mark = FrameMark(accepted.state, accepted.confidence)
-                    marks = self.state.set_marks(segment, {frame: mark})
-                    deltas = self.masks.write(segment, {frame: accepted.mask.decode()})
-                    step.add(deltas, marks)
-                    yield
-                stale = self._recovered_stale(segment, found, ours)
-                self._set_stale(segment, stale)
-                step.stale[segment] = StaleChange.between(
-                    before, stale.frames, self.windows(segment)
-                )
+    def recovered(self, step: Step) -> None:
+        """The recovery calls it, once."""
+        self._record(step)
+        self.segments_changed.emit()
 
-        def restored():
-            self._recovered = path
-            self._record(step)
-            self.segments_changed.emit()
-            count = len(step.places)
-            frames = "1 frame is" if count == 1 else f"{count} frames are"
-            self.notice.emit(f"{frames} back from {work.clip.created}.")
-
-        self._restoring = Stepper(
-            restore(), self.soon, restored, lambda error: self.notice.emit(str(error))
-        )
-
-    def _recovered_stale(self, segment: str, found: AcceptedSegment, ours: set[int]) -> Stale:
-        """What is still to compute of a recovered segment. ours: frames that were accepted or
-        approved here and are not as in the journal. Journals of before say nothing of it, then it
-        is what lies around all that came back."""
-        if found.stale is None:
-            stale, ours = self.stale(segment), {*ours, *found.frames, *found.steps}
-        else:
-            length = len(self.source)
-            nowhere = set(range(length)) - self.state.marks(segment).keys()
-            stale = Stale(length, found.stale | nowhere)
-        return stale.changed(ours, self.conditioning(segment), self.windows(segment))
-
-    def _recovered_segment(self, old: str, name: str, color: tuple[int, int, int]) -> str:
-        for info in self.masks.segments():
-            if info.id == old or info.name == name:
-                return info.id
-        return self.masks.add_segment(name, color)
+    def _journal_kept(self) -> None:
+        self.review.compare_soon()
+        recovery = self._recovery
+        if recovery is not None and not recovery.running and self.annotated.is_safe:
+            recovery.remove_journal()
+            self._recovery = None
 
     # Segments -----------------------------------------------------------------------------------
 
@@ -805,7 +626,7 @@ class Workspace:
             self.state.remove_segment(segment)
         except SceneChanged:
             return  # `check_nodes` closes
-        self.known_masks = {p: m for p, m in self.known_masks.items() if p[0] != segment}
+        self.review.forget(segment)
         if self.annotated is not None and segment in self.annotated.work.segments:
             self.annotated.remove_segment(segment)
 
@@ -815,86 +636,3 @@ def _by_segment(places: Iterable[tuple[str, int]]) -> dict[str, set[int]]:
     for segment, frame in places:
         frames.setdefault(segment, set()).add(frame)
     return frames
-
-
-class Workspaces:
-    """All open workspaces, so that effect and modules share them; they end with their nodes.
-
-    soon: as of Transport. scene: the application's vtkMRMLScene.
-    """
-
-    def __init__(self, session: Session, soon: Soon, scene, undo_limit: int = 64 * 2**20):
-        self.changed = Signal()  # one was opened or closed
-        self._session, self._soon, self._undo_limit = session, soon, undo_limit
-        self._open: list[Workspace] = []
-        self._scene = scene
-        self._tags = [
-            scene.AddObserver(scene.StartCloseEvent, lambda *_: self.close_all()),
-            scene.AddObserver(scene.NodeRemovedEvent, lambda *_: self._check_soon()),
-        ]
-        self._checking = False
-
-    def __iter__(self):
-        return iter(list(self._open))
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def find(self, volume, segmentation, axis: int = 2) -> Workspace | None:
-        """The open workspace of what a volume and a segmentation node show, or None. axis: the
-        voxel axis of a volume's slices; without meaning for a sequence."""
-        if volume is None or segmentation is None:
-            return None
-        source = open_clip(volume, axis)
-        stored = segmentation
-        if isinstance(source, SequenceSource):
-            stored = source.browser.GetSequenceNode(segmentation)
-        for each in self._open:
-            if stored is not None and each.is_of(source.node, stored, axis):
-                return each
-        return None
-
-    def open(self, volume, segmentation=None, axis: int = 2) -> Workspace:
-        """The workspace of a volume node (or the proxy of a sequence) and a segmentation; a new
-        one begins to open: connect to `opened` and look at `is_open`. Without a segmentation one
-        is made. A segmentation that is chosen for a sequence becomes a sequence itself. Raises
-        InvalidValue where they do not fit each other."""
-        found = self.find(volume, segmentation, axis)
-        if found is not None:
-            return found
-        made = Workspace(self._session, self._soon, volume, segmentation, axis, self._undo_limit)
-        self._open.append(made)
-        made.closed.connect(lambda: self._closed(made))
-        self.changed.emit()
-        return made
-
-    def close_all(self) -> None:
-        for each in list(self._open):
-            each.close()
-
-    def end(self) -> None:
-        """Close all and hear no more of the scene."""
-        self.close_all()
-        for tag in self._tags:
-            self._scene.RemoveObserver(tag)
-        self._tags = []
-
-    def _closed(self, workspace: Workspace) -> None:
-        if workspace in self._open:
-            self._open.remove(workspace)
-            self.changed.emit()
-
-    def _check_soon(self) -> None:
-        if self._open and not self._checking:
-            self._checking = True
-            self._soon(self._check)
-
-    def _check(self) -> None:
-        self._checking = False
-        for each in list(self._open):
-            each.check_nodes()
-
-    def tick(self) -> None:
-        """To be called about every half second."""
-        for each in list(self._open):
-            each.check_saved()

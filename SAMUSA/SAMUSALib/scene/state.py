@@ -27,7 +27,7 @@ from ..annotation import Checked, FrameState
 from ..errors import InvalidValue
 from ..masks import EncodedMask
 from ..prompt_form import known, need, numbers, placed, read_segment, segment_form
-from ..prompts import FramePrompts, SegmentPrompts
+from ..prompts import FramePrompts, SegmentPrompts, Window
 from . import mrml
 from .clip_source import ClipSource, nodes_of_class
 from .segments import ClipMasks
@@ -94,6 +94,11 @@ class SceneState:
         """Prompts and windows; None where nothing was said."""
         known_ = self._segments.get(segment)
         return known_.prompts if known_ else None
+
+    def windows(self, segment: str) -> tuple[Window, ...]:
+        """In order, not overlapping; none means the whole clip."""
+        prompts = self.prompts(segment)
+        return prompts.windows if prompts else ()
 
     def set_prompts(self, segment: str, prompts: SegmentPrompts) -> None:
         """Replace prompts and windows of a segment. Raises InvalidValue where they do not fit."""

@@ -190,9 +190,8 @@ def replay(step: Step, masks: ClipMasks, state: SceneState, back: bool) -> Itera
             yield 0.95
     for segment, change in step.stale.items():
         if segment in there:
-            prompts = state.prompts(segment)
-            windows = prompts.windows if prompts else ()
-            state.set_stale(segment, change.replayed(state.stale(segment), windows, back))
+            stale = change.replayed(state.stale(segment), state.windows(segment), back)
+            state.set_stale(segment, stale)
             yield 0.95
 
 
