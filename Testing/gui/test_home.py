@@ -375,6 +375,20 @@ def test_other_programs_get_the_environment_from_before_slicer_s(widget, monkeyp
     assert "LD_LIBRARY_PATH" not in installer.environment
 
 
+def test_a_module_that_slicer_opens_with_takes_no_second_slicer_for_python(
+    running, home, tmp_path, monkeypatch
+):
+    """sys.executable is set when the event loop runs, the first module's panel is made before."""
+    python = tmp_path / "bin" / ("PythonSlicer.exe" if os.name == "nt" else "PythonSlicer")
+    python.parent.mkdir()
+    python.touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{python.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "Slicer"))
+    widget = running.load_module(MODULE)
+    assert widget.service.session.command.program == str(python)
+    assert widget.set_up.installation._command.program == str(python)
+
+
 def test_settings_are_there_again_when_slicer_starts_anew(widget):
     import slicer
 

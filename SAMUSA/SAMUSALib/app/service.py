@@ -3,6 +3,7 @@ of settings, and an end when the application quits. The only place where these a
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -130,4 +131,7 @@ def slicers_own() -> WorkerCommand:
     """The worker in this Slicer's Python."""
     import slicer
 
-    return WorkerCommand.slicer_python(sys.executable, slicer.util.startupEnvironment())
+    # sys.executable becomes PythonSlicer at the end of the start-up. Until then it is Slicer, and
+    # a module that Slicer opens with is there already.
+    python = shutil.which("PythonSlicer") or sys.executable
+    return WorkerCommand.slicer_python(python, slicer.util.startupEnvironment())
