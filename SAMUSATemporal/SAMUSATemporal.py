@@ -314,8 +314,16 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def on_inputs_chosen(self, *_args):
         """Images and segmentation are opened at once; without a segmentation a button asks."""
-        if not self.updating:
+        if not self.updating and not self.is_in_hand():
             self.do(self.take_inputs)
+
+    def is_in_hand(self):
+        """Whether what is chosen is open already; Slicer also tells of a node that is renamed."""
+        segmentation = self.ui.segmentationSelector.currentNode()
+        axis = self.axis() if self.ui.axisSelector.count else None
+        return segmentation is not None and self.temporal.is_of(
+            self.ui.volumeSelector.currentNode(), segmentation, axis
+        )
 
     def take_inputs(self):
         from SAMUSALib.errors import SamusaError

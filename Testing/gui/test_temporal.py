@@ -344,6 +344,30 @@ def test_images_that_cannot_be_used_are_refused_in_words(opened):
     assert panel.ui.statusLabel.text == "Volume 'Empty' holds no image; load it again"
 
 
+def test_renaming_what_is_open_changes_nothing_else(opened, running):
+    import slicer
+
+    panel, _ = opened
+    workspace, volume = panel.temporal.workspace, panel.ui.volumeSelector.currentNode()
+    slicer.util.setSliceViewerLayers(background=None, foreground=volume)
+    panel.tell("Something to read.")
+    volume.SetName("Another name")
+    panel.ui.segmentationSelector.currentNode().SetName("Other masks")
+    running.process_events(0.1)
+    assert panel.temporal.workspace is workspace
+    assert panel.ui.statusLabel.text == "Something to read."
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    assert red.GetBackgroundVolumeID() is None
+
+
+def test_label_maps_are_no_images(panel):
+    import slicer
+
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Sweep")
+    assert panel.ui.volumeSelector.nodeCount() == 1
+
+
 def test_what_the_views_show_is_chosen_already(panel, case, running):
     import slicer
 

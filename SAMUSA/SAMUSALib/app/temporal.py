@@ -99,8 +99,9 @@ class Temporal:
             return False
         source, masks = self.workspace.source, self.workspace.masks
         try:
-            shown = source.shown_volume is volume
-            return shown and segmentation in (None, masks.shown_node) and axis in (None, source.axis)
+            if source.shown_volume is not volume or axis not in (None, source.axis):
+                return False
+            return segmentation in (None, masks.shown_node)
         except SceneChanged:
             return False
 
