@@ -43,7 +43,7 @@ _ADVICE = (
     ),
     (
         r"No space left on device|\[Errno 28\]|\[WinError 112\]",
-        "the disk is full; free some space, then go on",
+        "the disk is full, or the one of temporary files (TMPDIR); free some space, then go on",
     ),
     (  # Windows: a loaded library may not be replaced, and neither may what others have open
         r"\[WinError (5|32)\]",
