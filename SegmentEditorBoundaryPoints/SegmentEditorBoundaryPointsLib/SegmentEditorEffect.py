@@ -44,16 +44,17 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
 
     def helpText(self):
         """Up to the first <br> it is always shown, the rest by "Show details"."""
-        from SAMUSALib.app.click_keys import key_names
+        from SAMUSALib.app.click_keys import CTRL, key_names
         from SAMUSALib.app.service import settings
 
+        keys = key_names(settings())
         return _(
             "<html><b>Click points on the border of a structure</b>, then press {accept} to accept "
             "the mask<br>."
             "<p><img src='{picture}' width='320'></p>"
             "<p>Two clicks on opposite sides are often enough. A curve through the clicks is shown "
             "at once, then the model's mask; accepting writes it into the segment.</p><ul>"
-            "<li>Shift + click: a point inside. Ctrl + click: a point outside.</li>"
+            "<li>Shift + click: a point inside. {ctrl} + click: a point outside.</li>"
             "<li>Drag a point to move it; {delete_point} removes the one under the mouse.</li>"
             "<li>{clear}: forget the clicks; where there are none, leave the effect.</li>"
             "<li>{undo}, {redo}: one click back or forth, then accepted masks.</li>"
@@ -62,7 +63,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             "it.</li></ul>"
             "<p>Keys count while the mouse is over a slice view; <i>Keys…</i> changes them. Fill "
             "all other frames in the module SAMUSA Temporal.</p></html>"
-        ).format(picture=(RESOURCES / "help.png").as_uri(), **key_names(settings()))
+        ).format(picture=(RESOURCES / "help.png").as_uri(), ctrl=CTRL, **keys)
 
     def setMRMLDefaults(self):
         self.scriptedEffect.setParameterDefault("Kind", "boundary")

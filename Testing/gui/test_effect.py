@@ -411,6 +411,17 @@ def test_the_mouse_takes_the_keys_from_all_but_somebody_who_types(bench, kind, g
     widget.delete()
 
 
+def test_undo_counts_in_a_view_on_a_second_monitor(bench, running):
+    bench.red.setParent(None)
+    bench.red.show()
+    bench.effect.layoutChanged()
+    running.process_events()
+    bench.click((60, 60))
+    bench.click((80, 60))
+    bench.key("Ctrl+Z")
+    assert len(bench.clicks.editor.clicks.points) == 1
+
+
 def test_a_point_is_as_easy_to_grab_on_a_dense_screen(bench, monkeypatch):
     monkeypatch.setattr(type(bench.red), "devicePixelRatioF", lambda view: 2.0)
     bench.click((60, 60))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Mapping
 
 import qt
@@ -12,6 +13,7 @@ from .settings import SHORTCUTS, Settings
 from .shortcut_dialog import ShortcutDialog
 from .shortcuts import Shortcuts
 
+CTRL = "Cmd" if sys.platform == "darwin" else "Ctrl"  # the key that Qt calls Ctrl
 IN_WINDOW = ("undo", "redo")  # the other actions count in the slice views
 # Keys that the Segment Editor has for its own undo besides; here they do the same as ours.
 MORE_KEYS = {"undo": ("Z",), "redo": ("Y", "Ctrl+Shift+Z"), "accept": ("Enter",)}
@@ -64,7 +66,8 @@ class ClickKeys:
 
 def key_names(settings: Settings) -> dict[str, str]:
     """By action: the key as it is shown to the user."""
-    return {name: settings.shortcut(name) or _("no key") for name in SHORTCUTS}
+    keys = {name: settings.shortcut(name).replace("Ctrl", CTRL) for name in SHORTCUTS}
+    return {name: key or _("no key") for name, key in keys.items()}
 
 
 def _is_typed_into(widget) -> bool:

@@ -8,6 +8,7 @@ import qt
 from slicer.i18n import tr as _
 
 from ..worker.session import Session
+from .click_keys import CTRL
 from .click_session import ClickSession
 
 KINDS = {  # name: (button, tool tip, action of settings.SHORTCUTS)
@@ -15,7 +16,7 @@ KINDS = {  # name: (button, tool tip, action of settings.SHORTCUTS)
     "include": ("Inside", "Click what belongs to it (also Shift + click).", "include_points"),
     "exclude": (
         "Outside",
-        "Click what does not belong to it (also Ctrl + click).",
+        "Click what does not belong to it (also {ctrl} + click).",
         "exclude_points",
     ),
     "box": ("Box", "Draw a box around it.", "box"),
@@ -108,7 +109,7 @@ class ClickOptions:
     def show_keys(self, keys: Mapping[str, str]) -> None:
         """In the tool tips. keys: by action of settings.SHORTCUTS, in words."""
         for name, (_text, tip, action) in KINDS.items():
-            self.kind_buttons[name].toolTip = f"{_(tip)} ({keys[action]})"
+            self.kind_buttons[name].toolTip = f"{_(tip).format(ctrl=CTRL)} ({keys[action]})"
         for button, tip, action in (
             (self.accept_button, _("Write the mask into the segment"), "accept"),
             (self.clear_button, _("Forget the clicks that were not accepted"), "clear"),

@@ -62,10 +62,6 @@ class ClickSession:
         """Whether the model's mask is still to come."""
         return self._pending is not None or self._steps_waiting
 
-    @property
-    def aspect(self) -> float:
-        return self.workspace.source.geometry.pixel_aspect
-
     # What the hand does -------------------------------------------------------------------------
 
     def add(self, kind: str, x: float, y: float) -> None:

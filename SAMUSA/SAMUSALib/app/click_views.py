@@ -83,12 +83,12 @@ class ClickViews:
         clicks = self._desk.clicks(shown) if shown.is_complete else None
         if clicks is None:
             return None
-        x, y = self._desk.place(clicks, self.ras(interactor, view))
-        spacing = clicks.workspace.source.geometry.pixel_spacing[0]
+        geometry = clicks.workspace.source.geometry_at(clicks.frame)
+        x, y, _t = geometry.points_from_ras(self.ras(interactor, view))[0]
         node = view.mrmlSliceNode()
         pixel = node.GetFieldOfView()[0] / node.GetDimensions()[0]  # mm, of the display
-        reach = REACH * view.devicePixelRatioF() * pixel / spacing
-        index = clicks.editor.nearest(x, y, reach, clicks.aspect)
+        reach = REACH * view.devicePixelRatioF() * pixel / geometry.pixel_spacing[0]
+        index = clicks.editor.nearest(x, y, reach, geometry.pixel_aspect)
         return None if index is None else (clicks, index)
 
     def hover(self, found: Found | None) -> None:

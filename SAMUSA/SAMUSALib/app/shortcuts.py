@@ -22,15 +22,18 @@ class Shortcuts:
         self._window = None
 
     def install(self, window, in_window: Actions, views: Collection, in_views: Actions) -> None:
-        """window: None where there is none; its keys then count in the views. A key that both
-        mappings have counts in the views alone. Replaces what was installed."""
+        """window: None where there is none. Its keys count in views of other windows, too, as those
+        of a layout for two monitors. A key that both mappings have counts in the views alone.
+        Replaces what was installed."""
         self.remove()
         self._window = window
-        owners = list(views) if window is None else [window]
+        outside = [view for view in views if view.window() != window]
         for key, action in in_window.items():
             if key not in in_views:
-                for owner in owners:
-                    self._add(owner, key, action, views_only=window is None)
+                if window is not None:
+                    self._add(window, key, action, views_only=False)
+                for view in outside:
+                    self._add(view, key, action, views_only=True)
         for key, action in in_views.items():
             for view in views:
                 self._add(view, key, action, views_only=True)
