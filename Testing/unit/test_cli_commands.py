@@ -93,6 +93,15 @@ def test_models_refuse_in_one_line(tmp_path, capsys):
     assert not models.exists() or list(models.iterdir()) == []
 
 
+def test_what_cannot_be_imported_or_described_names_the_file(tmp_path, capsys):
+    file = tmp_path / "mine.safetensors"
+    file.write_bytes(b"cut")
+    assert samusa("models", "import", file) == 2
+    assert f"samusa: {file} is damaged" in capsys.readouterr().err
+    assert samusa("models", "info", "sam2.1-tiny", "--provenance") == 2
+    assert "is not on this machine" in capsys.readouterr().err
+
+
 def test_verify_finds_a_missing_model(capsys):
     assert samusa("models", "verify", "sam2.1-tiny") == 1
     assert "FAIL" in capsys.readouterr().out
@@ -104,6 +113,12 @@ def test_a_trained_checkpoint_is_imported_described_and_removed(tmp_path, capsys
     from SAMUSALib.engine.network import SamusaNetwork
 
     network = SamusaNetwork(ARCHITECTURES["samusa_small"])
+    provenance = {
+        "earlier": {"data": ["a", "b"], "steps": 30},
+        "data": "c",
+        "recipe": {"seed": 3},
+        "steps": 40,
+    }
     file = tmp_path / "mine.safetensors"
     write_checkpoint(
         file,
@@ -112,14 +127,18 @@ def test_a_trained_checkpoint_is_imported_described_and_removed(tmp_path, capsys
             network.architecture,
             ("boundary", "region"),
             "Apache-2.0",
-            {"data": "none"},
+            provenance,
             network.state_dict(),
         ),
     )
     assert samusa("models", "import", file, "--name", "ours") == 0
     assert samusa("models", "info", "ours") == 0
     said = capsys.readouterr().out
-    assert "samusa_small" in said and "million" in said and "made: data" in said
+    assert "samusa_small" in said and "million" in said
+    assert "in 2 runs, 70 steps" in said
+    assert said.index("run 1:      30 steps on a; b") < said.index("run 2:      40 steps on c")
+    assert samusa("models", "info", "ours", "--provenance") == 0
+    assert json.loads(capsys.readouterr().out) == provenance
     assert samusa("models", "verify") in (0, 1)
     assert "ok    ours" in capsys.readouterr().out
     assert samusa("models", "remove", "ours") == 0
@@ -162,6 +181,11 @@ def test_impossible_phantoms_are_refused(tmp_path, options, capsys):
     assert samusa("phantom", "--out", tmp_path / "a.nrrd", *options) == 2
     assert capsys.readouterr().err.startswith("samusa: --")
     assert list(tmp_path.glob("*.nrrd")) == []
+
+
+def test_a_phantom_is_not_written_under_the_name_of_masks(tmp_path, capsys):
+    assert samusa("phantom", "--out", tmp_path / "a.seg.nrrd") == 2
+    assert "which are masks" in capsys.readouterr().err
 
 
 # demo ---------------------------------------------------------------------------------------------

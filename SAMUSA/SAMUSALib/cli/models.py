@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from ..engine import registry
+from ..errors import InvalidValue, SamusaError
 from .common import progress_bar
 
 
@@ -28,6 +32,11 @@ def add_parser(commands, common) -> None:
     action("list", run_list, "all models, and which are on this machine")
     sub = action("info", run_info, "everything about one model")
     sub.add_argument("name", metavar="NAME|FILE")
+    sub.add_argument(
+        "--provenance",
+        action="store_true",
+        help="print only how it was made, with the recipes of all runs, as JSON",
+    )
     sub = action("import", run_import, "copy a checkpoint file into your models")
     sub.add_argument("file", type=Path, help="a .safetensors or .pt checkpoint")
     sub.add_argument("--name", help="name to give it (default: the file's name)")
@@ -50,7 +59,8 @@ def _state(entry: registry.ModelEntry) -> str:
 def run_list(args: argparse.Namespace) -> int:
     entries = registry.list_models()
     wide = max(len(entry.name) for entry in entries)
-    print(f"{'NAME':<{wide}}  {'STATE':<10}  {'SIZE':>8}  {'PROMPTS':<26}  TITLE")
+    kinds = max(len(", ".join(entry.prompts)) for entry in entries)
+    print(f"{'NAME':<{wide}}  {'STATE':<10}  {'SIZE':>8}  {'PROMPTS':<{kinds}}  TITLE")
     for entry in entries:
         size = entry.size
         if size is None and entry.path and entry.is_here:
@@ -58,7 +68,7 @@ def run_list(args: argparse.Namespace) -> int:
         shown = registry.megabytes(size) if size else "-"
         print(
             f"{entry.name:<{wide}}  {_state(entry):<10}  {shown:>8}  "
-            f"{', '.join(entry.prompts):<26}  {entry.title}"
+            f"{', '.join(entry.prompts):<{kinds}}  {entry.title}"
         )
     print(f"\nYour models live in {registry.models_folder()}.")
     return 0
@@ -70,6 +80,8 @@ def run_info(args: argparse.Namespace) -> int:
         entry = registry.find_model(args.name)
     except registry.UnknownModel:
         entry = registry.get_entry(args.name)  # known but not on this machine
+    if args.provenance:
+        return print_provenance(entry)
     rows = [("name", entry.name), ("title", entry.title), ("state", _state(entry))]
     rows += [("description", entry.description), ("licence", entry.licence)]
     rows += [("architecture", entry.architecture), ("prompts", ", ".join(entry.prompts))]
@@ -84,11 +96,48 @@ def run_info(args: argparse.Namespace) -> int:
         rows += [("prompts", ", ".join(info.prompts))]
         rows += [("input", f"{info.input_size} x {info.input_size} pixels")]
         rows += [("parameters", f"{info.parameters / 1e6:.1f} million")]
-        rows += [(f"made: {key}", value) for key, value in dict(info.provenance or {}).items()]
+        rows += made_rows(info.provenance, args.name)
     for key, value in rows:
         if value not in (None, ""):
             print(f"{key + ':':<14} {value}")
     return 0
+
+
+def print_provenance(entry: registry.ModelEntry) -> int:
+    """All that a checkpoint says of how it was made; refuses one that is not here or says
+    nothing."""
+    from ..engine.models import load_model
+
+    if not (entry.path and entry.path.is_file()):
+        raise InvalidValue(f"the file of {entry.name} is not on this machine")
+    provenance = load_model(entry.path, device="cpu").info.provenance
+    if not provenance:
+        raise InvalidValue(f"{entry.name} does not say how it was made")
+    print(json.dumps(provenance, indent=1, ensure_ascii=False))
+    return 0
+
+
+def made_rows(provenance: Mapping[str, Any] | None, name: str) -> list[tuple[str, str]]:
+    """One row for each run of training, the first one first, as far as a checkpoint tells."""
+    runs: list[Mapping[str, Any]] = []
+    while provenance:
+        runs.insert(0, provenance)
+        provenance = provenance.get("earlier")
+    if not runs:
+        return []
+    steps = sum(run.get("steps", 0) for run in runs)
+    times = "one run" if len(runs) == 1 else f"{len(runs)} runs"
+    rows = [
+        (
+            "made",
+            f"in {times}, {steps} steps; their recipes: samusa models info {name} --provenance",
+        )
+    ]
+    for number, run in enumerate(runs, start=1):
+        data = run.get("data", "data that are not named")
+        data = data if isinstance(data, str) else "; ".join(map(str, data))
+        rows.append((f"  run {number}", f"{run.get('steps', '?')} steps on {data}"))
+    return rows
 
 
 def architecture_name(architecture) -> str:
@@ -99,11 +148,14 @@ def architecture_name(architecture) -> str:
     return next(known, "custom")
 
 
-def _check_readable(path: Path) -> SimpleNamespace:
-    """Load it once; what the registry notes about it."""
+def _check_readable(path: Path, named: Path) -> SimpleNamespace:
+    """Load it once; what the registry notes about it. named: the path that errors show."""
     from ..engine.models import load_model
 
-    info = load_model(path, device="cpu").info
+    try:
+        info = load_model(path, device="cpu").info
+    except SamusaError as error:
+        raise type(error)(str(error).replace(str(path), str(named))) from None
     return SimpleNamespace(
         architecture=architecture_name(info.architecture),
         prompts=info.prompts,
@@ -112,7 +164,10 @@ def _check_readable(path: Path) -> SimpleNamespace:
 
 
 def run_import(args: argparse.Namespace) -> int:
-    entry = registry.import_model(args.file, args.name or args.file.stem, _check_readable)
+    def check(copy: Path) -> SimpleNamespace:
+        return _check_readable(copy, args.file)
+
+    entry = registry.import_model(args.file, args.name or args.file.stem, check)
     print(f"imported {entry.name} ({registry.megabytes(entry.size)}) to {entry.path}")
     print(f"use it with: samusa annotate … --model {entry.name}")
     return 0

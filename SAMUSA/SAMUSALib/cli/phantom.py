@@ -40,8 +40,10 @@ def run(args: argparse.Namespace) -> int:
     from ..io.write_segmentation import write_seg_nrrd
     from ..phantom import simulate
 
-    if args.out.suffix != ".nrrd":
-        raise InvalidValue(f"--out is {args.out.name}; it must end in .nrrd")
+    if args.out.suffix != ".nrrd" or args.out.name.endswith(".seg.nrrd"):
+        raise InvalidValue(
+            f"--out is {args.out.name}; it must end in .nrrd, and not in .seg.nrrd, which are masks"
+        )
     check_output_file(args.out)
     if args.truth:
         if not args.truth.name.endswith(".seg.nrrd"):
