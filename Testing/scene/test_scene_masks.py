@@ -10,6 +10,7 @@ from scene_nodes import random_matrix, random_transform, vtk_matrix  # noqa: E40
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy  # noqa: E402
 
 from SAMUSALib.errors import InvalidValue, SceneChanged  # noqa: E402
+from SAMUSALib.scene import segments  # noqa: E402
 from SAMUSALib.scene.clip_source import SequenceSource, VolumeSource  # noqa: E402
 from SAMUSALib.scene.labelmaps import LABELMAP  # noqa: E402
 from SAMUSALib.scene.rules import MASKS, OVERWRITES, EditRules  # noqa: E402
@@ -392,6 +393,49 @@ def test_names_colours_and_terminology_are_alike_on_all_frames(working):
     assert masks.mask(lumen, 4).all() and not masks.mask(added, 4).any()
     infos = {info.id: info for info in masks.segments()}
     assert infos[lumen].name == "true lumen" and infos[wall].color == (10, 20, 30)
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_of_what_is_alike_on_all_frames_only_what_changes_is_looked_at_again(
+    working, monkeypatch, opened
+):
+    masks = new_masks(cine(working), "S")
+    for _ in masks.make_items():
+        pass
+    ids = [masks.add_segment(name) for name in "abc"]
+    if opened:
+        masks = open_masks(masks.source, masks.shown_node)
+        for _ in masks.make_items():
+            pass
+    looked, metadata = [], segments._metadata
+    monkeypatch.setattr(segments, "_metadata", lambda each: looked.append(each) or metadata(each))
+    masks.align_segments()
+    assert len(looked) == 3, "the segments of the shown frame"
+    looked.clear()
+    shown = masks.shown_node.GetSegmentation()
+    shown.GetSegment(ids[1]).SetName("B")
+    shown.ReorderSegments([ids[2], ids[0], ids[1]])
+    masks.align_segments()
+    assert len(looked) == 3 + masks.stored_node.GetNumberOfDataNodes() - 1
+    for number in range(masks.stored_node.GetNumberOfDataNodes()):
+        found = masks.stored_node.GetNthDataNode(number).GetSegmentation()
+        assert found.GetSegmentIDs() == (ids[2], ids[0], ids[1])
+        assert found.GetSegment(ids[1]).GetName() == "B"
+
+
+def test_segments_that_differ_when_a_clip_is_opened_are_alike_after_the_next_change(working):
+    masks = new_masks(cine(working), "S")
+    for _ in masks.make_items():
+        pass
+    one, other = masks.add_segment("one"), masks.add_segment("other")
+    masks.stored_node.GetNthDataNode(3).GetSegmentation().GetSegment(other).SetName("odd")
+    again = open_masks(masks.source, masks.shown_node)
+    for _ in again.make_items():
+        pass
+    again.shown_node.GetSegmentation().GetSegment(one).SetName("1")
+    again.align_segments()
+    found = masks.stored_node.GetNthDataNode(3).GetSegmentation()
+    assert [found.GetSegment(each).GetName() for each in (one, other)] == ["1", "other"]
 
 
 def test_a_segment_that_is_missing_on_a_frame_is_empty_there_and_can_be_written(working):

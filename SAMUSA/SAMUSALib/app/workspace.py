@@ -116,7 +116,6 @@ class Workspace:
         self._alignment.removed.connect(self._forget_segment)
         self._alignment.changed.connect(self.segments_changed.emit)
         self._alignment.failed.connect(self._fail)
-        session.start()
         self._opener = Stepper(self._open(), soon, self._is_open, self._fail, self.opening.emit)
 
     # Opening and closing ------------------------------------------------------------------------
@@ -146,6 +145,8 @@ class Workspace:
         return self._alignment.is_running
 
     def _open(self):
+        self.session.start()  # 5 to 15 ms, in a turn of its own
+        yield Opening(0.0, "Looking at the pixels")
         for done in self.source.survey():
             yield Opening(0.4 * done, "Looking at the pixels")
         if isinstance(self.masks, SequenceMasks):
@@ -585,15 +586,16 @@ class Workspace:
 
     # The journal --------------------------------------------------------------------------------
 
-    def recover(self, path: str | os.PathLike) -> None:
+    def recover(self, path: str | os.PathLike, other_pixels: bool = False) -> None:
         """Bring back what a journal of an earlier session holds: masks, prompts, windows, marks
         and what was still to compute, as one undo step; then the journal is removed, this
         session's has it all. Segments are found by ID and name, others are added. Frames that are
-        approved here stay."""
+        approved here stay. other_pixels: also of a clip that only fits this one."""
         annotated = self._need_open()
         self._need_idle()
-        work = read_journal(path).work
-        if work.clip.fingerprint != annotated.work.clip.fingerprint:
+        work, ours = read_journal(path).work, annotated.work.clip
+        same = work.clip.fingerprint == ours.fingerprint
+        if not same and not (other_pixels and work.clip.fits(ours)):
             raise InvalidValue(
                 f"{path} is of another clip, {work.clip.name}; open that clip to recover it"
             )
