@@ -24,6 +24,7 @@ Q_SIGNALS:
 class qMRMLNodeComboBox : public QWidget
 {
   Q_OBJECT
+  Q_PROPERTY(QStringList hideChildNodeTypes MEMBER m_hidden)
   Q_PROPERTY(QStringList nodeTypes MEMBER m_types)
   Q_PROPERTY(bool addEnabled MEMBER m_add)
   Q_PROPERTY(bool editEnabled MEMBER m_edit)
@@ -63,7 +64,7 @@ Q_SIGNALS:
 
 private:
   PyObject* m_node = nullptr;
-  QStringList m_types;
+  QStringList m_types, m_hidden;
   bool m_add = true, m_edit = false, m_none = false, m_remove = true, m_rename = false;
   bool m_select = true, m_children = true;
   QString m_baseName, m_noneDisplay;

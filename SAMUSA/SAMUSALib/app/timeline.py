@@ -140,8 +140,9 @@ def describe(frame: int, shown: Shown) -> str:
 
 
 def legend() -> str:
-    """The colours in words, as rich text."""
-    return " &nbsp; ".join(
-        f'<span style="color:rgb{COLORS[role]}">■</span>&nbsp;{words.replace(" ", "&nbsp;")}'
-        for role, words in LEGEND
-    )
+    """The colours in words, as rich text of two lines. (A label that breaks lines by itself is
+    cut off in CTK's collapsible sections, which do not ask it for its height.)"""
+    entries = [
+        f'<span style="color:rgb{COLORS[role]}">■</span>&nbsp;{words}' for role, words in LEGEND
+    ]
+    return "<br>".join(" &nbsp; ".join(entries[first : first + 3]) for first in (0, 3))
