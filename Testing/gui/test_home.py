@@ -529,18 +529,23 @@ def test_unfinished_work_is_listed_saved_and_deleted(journal, widget, running, t
     assert not journal.exists() and ui.recoveryButton.text == "Unfinished work"
 
 
-def opened_sample(service, running):
-    """The workspace of the sample clip, loaded into an empty scene."""
+def opened_sample(service, running, window=None):
+    """The workspace of the sample clip, loaded into an empty scene. window: of its display, (width,
+    level)."""
     import slicer
 
     sequence = sys.modules["SAMUSA"].load_sample()
     browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForSequenceNode(sequence)
-    workspace = service.workspaces.open(browser.GetProxyNode(sequence))
+    volume = browser.GetProxyNode(sequence)
+    if window is not None:
+        volume.GetDisplayNode().SetWindowLevel(*window)
+    workspace = service.workspaces.open(volume)
     running.wait_until(lambda: workspace.is_open, 60, "the workspace")
     return workspace
 
 
-def test_unfinished_work_is_put_back_into_the_scene(widget, running, tmp_path, home):
+@pytest.mark.parametrize("window", [None, (100, 80)], ids=["same", "other window and level"])
+def test_unfinished_work_is_put_back_into_the_scene(widget, running, tmp_path, home, window):
     import slicer
 
     ui, service = widget.ui, widget.service
@@ -558,11 +563,17 @@ def test_unfinished_work_is_put_back_into_the_scene(widget, running, tmp_path, h
     running.wait_until(lambda: not len(service.workspaces), what="the end of the workspace")
     journal.write_bytes(left)  # as a Slicer leaves it that is killed
 
-    workspace = opened_sample(service, running)
+    if window is not None:
+        running.dialogs.answer("Cancel", "Put the masks into SAMUSA phantom?")
+        running.dialogs.answer("OK", "They do when window/level was changed")
+    workspace = opened_sample(service, running, window)
     widget.recovery.refresh()
     running.wait_until(lambda: ui.journalList.topLevelItemCount == 1, what="the list")
     ui.journalList.setCurrentItem(ui.journalList.topLevelItem(0))
     ui.recoverLoadButton.click()
+    if window is not None:
+        assert not workspace.masks.segments(), "cancelled"
+        ui.recoverLoadButton.click()
     running.wait_until(lambda: "1 frame is back" in ui.recoveryLabel.text, 30, "the masks")
     (found,) = workspace.masks.segments()
     assert found.name == "lesion"

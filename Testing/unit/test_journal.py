@@ -695,3 +695,16 @@ def test_fingerprints_tell_clips_apart():
     assert fingerprint(frames) != fingerprint(frames[:, ::-1])
     assert fingerprint(frames) != fingerprint(frames[1:])
     assert fingerprint(frames[:1, :1, :1]) != fingerprint(frames[:1, :1, :2])
+
+
+def test_masks_fit_a_clip_of_the_same_size_and_spacing_whatever_its_values():
+    ours = identity()
+
+    def other(shape=(60, 40, 30), spacing=0.1, axis=2):
+        matrix = np.diag([spacing, 0.1, 0.2, 1.0])  # elsewhere, as under another transform
+        geometry = Geometry.for_volume(shape, matrix, axis)
+        return ClipIdentity.of(Clip(np.zeros(geometry.frame_shape, np.uint8), geometry, "Other"))
+
+    assert ours.fits(other())
+    for different in (other((60, 40, 31)), other(spacing=0.3), other(axis=1)):
+        assert not ours.fits(different)

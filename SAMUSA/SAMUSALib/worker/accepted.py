@@ -61,6 +61,17 @@ class ClipIdentity:
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         return cls(clip.name, clip.source, fingerprint(clip.frames), clip.geometry, now)
 
+    def fits(self, other: ClipIdentity) -> bool:
+        """Whether masks of the one lie on the pixels of the other: frames of one number, size and
+        pixel spacing, cut the same way. Their values may differ: as 8 bits they follow the
+        display's window."""
+        ours, theirs = self.geometry, other.geometry
+        return (
+            (ours.kind, ours.source_shape) == (theirs.kind, theirs.source_shape)
+            and np.array_equal(ours.frame_to_ijk, theirs.frame_to_ijk)
+            and np.allclose(ours.pixel_spacing, theirs.pixel_spacing)
+        )
+
     @cached_property
     def length(self) -> int:
         """Frames."""

@@ -103,6 +103,10 @@ class RecoveryPanel:
             if workspace.is_open and workspace.annotated.work.clip.fingerprint == clip.fingerprint:
                 self._put_back(path, workspace)
                 return
+        for workspace in self._service.workspaces:
+            if workspace.is_open and clip.fits(workspace.annotated.work.clip):
+                self._ask_and_put_back(path, workspace)
+                return
         where = _(" (it was {source})").format(source=clip.source) if clip.source else ""
         self.refresh(
             _(
@@ -111,7 +115,16 @@ class RecoveryPanel:
             ).format(name=clip.name, where=where)
         )
 
-    def _put_back(self, path: str, workspace: Workspace) -> None:
+    def _ask_and_put_back(self, path: str, workspace: Workspace) -> None:
+        question = _(
+            "The images of {open} have the same size as those of the unfinished work on {name}, "
+            "but look different. They do when window/level was changed since then, and when it is "
+            "another clip. Put the masks into {open}?"
+        ).format(open=workspace.annotated.work.clip.name, name=self._journals[path].clip.name)
+        if confirmed(question, _("Put back")):
+            self._put_back(path, workspace, other_pixels=True)
+
+    def _put_back(self, path: str, workspace: Workspace, other_pixels: bool = False) -> None:
         def told(text: str) -> None:
             stop_listening()
             self.refresh(text)
@@ -119,7 +132,7 @@ class RecoveryPanel:
 
         stop_listening = workspace.notice.connect(told)
         try:
-            workspace.recover(path)
+            workspace.recover(path, other_pixels)
         except SamusaError as error:
             stop_listening()
             self.refresh(str(error))
