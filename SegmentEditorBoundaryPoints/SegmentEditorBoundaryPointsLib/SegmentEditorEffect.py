@@ -8,6 +8,7 @@ from pathlib import Path
 
 import ctk
 import qt
+import slicer
 import vtk
 from SegmentEditorEffects import AbstractScriptedSegmentEditorEffect
 from slicer.i18n import tr as _
@@ -28,6 +29,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.undo_steps = None
         self.observed = None  # (editor node, tag)
         self.dragging = None  # clicks
+        self.holds_button = False  # the left one was pressed and the view did not see it
         self.sentence = ""
 
     # What the Segment Editor asks -----------------------------------------------------------------
@@ -83,6 +85,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             "previous_frame": self.previous_frame,
             "next_frame": self.next_frame,
             "unlock": self.toggle_lock,
+            "timeline": self.open_timeline,
             "keys": lambda: self.keys.choose(),
         }
         self.options = ClickOptions(self.scriptedEffect, actions)
@@ -198,7 +201,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         return bool(handler and self._tried(handler, callerInteractor, viewWidget, otherwise=True))
 
     def _pressed(self, interactor, view):
-        if interactor.GetAltKey():
+        self.holds_button = not interactor.GetAltKey()
+        if not self.holds_button:
             return False
         self.views.current = view
         self.desk.check_unlocked(self.views.shown(view))
@@ -235,11 +239,12 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         return True
 
     def _released(self, interactor, view):
-        if self.dragging is None:
-            return False
+        """The view sees no release without its press: it would take it for a click of its own."""
+        held, self.holds_button = self.holds_button, False
         dragged, self.dragging = self.dragging, None
-        dragged.finish()
-        return True
+        if dragged is not None:
+            dragged.finish()
+        return held
 
     # Actions: buttons and keys --------------------------------------------------------------------
 
@@ -310,6 +315,14 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
         self.dragging = None
         clicks, workspace = self.current_clicks(), self.current_workspace()
         self.tell(self.undo_steps.step(direction, clicks, workspace))
+
+    def open_timeline(self):
+        """Go on in SAMUSA Temporal with this clip and segment; the effect is left."""
+        workspace = self.current_workspace()
+        segment = self.scriptedEffect.parameterSetNode().GetSelectedSegmentID()
+        slicer.util.selectModule("SAMUSATemporal")
+        if workspace is not None:
+            slicer.util.getModuleWidget("SAMUSATemporal").take_in_hand(workspace, segment)
 
     def next_frame(self):
         self._tried(self._go, 1)

@@ -362,7 +362,7 @@ def test_the_view_keeps_other_buttons_the_wheel_and_what_goes_with_alt(bench):
     seen = []
     interactor = bench.red.sliceView().interactor()
     names = ("LeftButtonPressEvent", "RightButtonPressEvent", "MiddleButtonPressEvent")
-    names += ("MouseWheelForwardEvent",)
+    names += ("MouseWheelForwardEvent", "LeftButtonReleaseEvent")
     tags = [interactor.AddObserver(name, lambda _, event: seen.append(event)) for name in names]
     bench.click((60, 60), button=Qt.RightButton)
     bench.click((60, 60), button=Qt.MiddleButton)
