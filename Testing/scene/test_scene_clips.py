@@ -213,6 +213,9 @@ def test_what_is_no_clip_is_refused_in_words(working):
     )
     with pytest.raises(InvalidValue, match="item 1 .* must have one size"):
         clip_from_sequence(browser, sequence)
+    images = [np.zeros((4, 3, 1), np.uint8), np.zeros((4, 3, 1), np.int16)]
+    with pytest.raises(InvalidValue, match="item 1 .* int16 values, the first one uint8"):
+        clip_from_sequence(*working.sequence(images))
     other, _ = working.sequence([np.zeros((4, 3, 1), np.uint8)], name="Other")
     with pytest.raises(InvalidValue, match="is not in the browser"):
         SequenceSource(other, sequence)

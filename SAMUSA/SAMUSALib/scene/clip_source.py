@@ -251,7 +251,7 @@ class SequenceSource(ClipSource):
                 "clone the item you need in the Data module and segment that volume"
             )
         self.axis = single[0]
-        self._shape = first.shape
+        self._shape, self._type = first.shape, first.dtype
         _check_components(first, f"sequence {sequence.GetName()!r}")
 
     @property
@@ -354,6 +354,11 @@ class SequenceSource(ClipSource):
             raise InvalidValue(
                 f"item {frame} of {self.name!r} has {array.shape} voxels, the first one has "
                 f"{self._shape}; all frames of a clip must have one size"
+            )
+        if array.dtype != self._type:
+            raise InvalidValue(
+                f"item {frame} of {self.name!r} holds {array.dtype} values, the first one "
+                f"{self._type}; all frames of a clip must hold one kind of values"
             )
         return _slice_of(array, self.axis, 0)
 
