@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Collection
@@ -13,7 +14,7 @@ from ..errors import InvalidValue, SamusaError, SceneChanged
 from ..masks import EncodedMask
 from ..scene.rules import EditRules
 from ..scene.state import FrameMark
-from ..scene.undo import Step
+from ..scene.undo import StaleChange, Step
 from ..worker.annotated_clip import AnnotatedClip
 from ..worker.client import Pending, RequestFailed
 from ..worker.messages import FailureKind, FramePropagated
@@ -69,6 +70,9 @@ class Propagation:
         self._segments = list(segments)
         self._direction, self._within, self._rules = direction, within, rules
         self._step = Step("Propagation")
+        state = workspace.state
+        self._before = {each: (state.stale(each), state.windows(each)) for each in segments}
+        self._disturbed = False
         self._pending: Pending | None = None
         self._arrived: deque[FramePropagated] = deque()
         self._left_alone: set[tuple[str, int]] = set()
@@ -102,6 +106,10 @@ class Propagation:
     def leave_alone(self, segment: str, frame: int) -> None:
         """The annotator has accepted a mask there meanwhile, which counts more."""
         self._left_alone.add((segment, frame))
+
+    def disturb(self) -> None:
+        """Something was accepted or unlocked meanwhile: nobody knows what follows from what."""
+        self._disturbed = True
 
     def _prepare(self):
         workspace = self._workspace
@@ -269,6 +277,11 @@ class Propagation:
         if self._over:
             return
         self._over = True
+        with contextlib.suppress(SceneChanged):  # the workspace looks for deleted nodes itself
+            for segment, (before, windows) in self._before.items():
+                followed = None if self._disturbed else windows
+                after = self._workspace.state.stale(segment)
+                self._step.stale[segment] = StaleChange.between(before, after, followed)
         outcome = Outcome(
             self._written,
             self._progress.seconds,

@@ -6,7 +6,6 @@ than a moment is cut into pieces by `steps.Stepper`.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -99,8 +98,6 @@ class Workspace:
         self.review = Review(self.masks, self.state, soon)
         self.is_closed = False
         self._propagation: Propagation | None = None
-        self._before_run: dict[str, tuple[frozenset[int], tuple[Window, ...]]] = {}
-        self._run_disturbed = False  # by what was accepted or unlocked meanwhile
         self._replays = Replays(
             self.history,
             self.masks,
@@ -405,12 +402,10 @@ class Workspace:
             raise InvalidValue(sentence)
         if unseen:
             self.notice.emit(f"Left out, {sentence}.")
-        self._before_run = {s: (self.state.stale(s), self.windows(s)) for s in chosen}
-        self._run_disturbed = False
+        self._propagation = Propagation(self, annotated, chosen, direction, within, rules)
         if not only_affected:
             for segment in chosen:
                 self.state.set_stale(segment, self.stale(segment).all().frames)
-        self._propagation = Propagation(self, annotated, chosen, direction, within, rules)
 
     def cancel(self) -> None:
         """End the propagation; finished frames stay."""
@@ -421,11 +416,6 @@ class Workspace:
         """The propagation calls it, once."""
         self._propagation = None
         self.review.compare_soon()
-        with contextlib.suppress(SceneChanged):  # `check_nodes` closes
-            for segment, (before, windows) in self._before_run.items():
-                followed = None if self._run_disturbed else windows
-                after = self.state.stale(segment)
-                step.stale[segment] = StaleChange.between(before, after, followed)
         self.history.record(step)
         self.history_changed.emit()
         self.propagated.emit(outcome)
@@ -567,7 +557,8 @@ class Workspace:
         self.state.set_stale(segment, stale.frames)
         windows = self.windows(segment)
         if self._propagation is not None:
-            self._run_disturbed, windows = True, None
+            self._propagation.disturb()
+            windows = None
         step.stale[segment] = StaleChange.between(before, stale.frames, windows)
 
     def _changed(self, places: Collection[tuple[str, int]]) -> None:
