@@ -386,10 +386,19 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def adopt_open_work(self):
         """Go on with what the Segment Editor has opened."""
         for workspace in self.logic.service.workspaces:
-            volume = workspace.source.shown_volume
-            if volume is not None and not workspace.is_closed:
-                self.temporal.adopt(workspace)
-                self.show_choice(volume, workspace)
+            if not workspace.is_closed:
+                self.take_in_hand(workspace)
+
+    def take_in_hand(self, workspace, segment=""):
+        """Go on with what is open, and with one of its segments."""
+        volume = workspace.source.shown_volume
+        if volume is None:
+            return
+        if workspace is not self.temporal.workspace:
+            self.temporal.adopt(workspace)
+            self.show_choice(volume, workspace)
+        if workspace.masks.has_segment(segment):
+            self.do(self.temporal.choose_segment, segment)
 
     def on_images_loaded(self, _caller=None, _event=None):
         """Slicer names what it has loaded first and then lets the views show it."""

@@ -674,6 +674,28 @@ def test_clicking_leads_to_the_segment_editor(opened, running):
     assert slicer.app.layoutManager() and slicer.util.selectedModule() == "SegmentEditor"
 
 
+def test_the_effect_leads_back_to_its_clip_and_segment(opened, case, running):
+    import slicer
+
+    effect = MODULE.parents[1] / "SegmentEditorBoundaryPoints" / "SegmentEditorBoundaryPoints.py"
+    slicer.app.moduleManager()._load(effect)
+    slicer.app.startupCompleted.emit()
+    running.load_segment_editor()
+    slicer.util.selectModule("SAMUSATemporal")
+    panel, _ = opened
+    workspace, first = panel.temporal.workspace, panel.temporal.segment_id
+    panel.temporal.add_segment()
+    second = panel.temporal.segment_id
+    panel.ui.clickButton.click()
+    panel.temporal.let_go()
+    editor = slicer.modules.SegmentEditorWidget.editor
+    running.process_events(0.2)
+    editor.activeEffect().self().options.timeline_button.click()
+    assert slicer.util.selectedModule() == "SAMUSATemporal" and editor.activeEffect() is None
+    assert panel.temporal.workspace is workspace and panel.temporal.segment_id == second != first
+    assert panel.ui.volumeSelector.currentNode() is workspace.source.shown_volume
+
+
 @pytest.mark.heavy
 def test_a_long_cine_never_holds_the_panel_up(panel, case, running, tmp_path):
     """700 frames of 640 x 480: opened, propagated, measured, exported. 50 ms are allowed; here

@@ -119,7 +119,10 @@ class Modules(unittest.TestCase):
 
         from SAMUSALib.app.click_options import KINDS, ClickOptions
 
-        names = (*KINDS, "accept", "clear", "previous_frame", "next_frame", "unlock", "keys")
+        names = (
+            *(*KINDS, "accept", "clear", "previous_frame"),
+            *("next_frame", "unlock", "timeline", "keys"),
+        )
         done: list[str] = []
         actions = {name: lambda name=name: done.append(name) for name in names}
         actions["start_from_mask"] = lambda: done.append("start_from_mask")
@@ -138,6 +141,7 @@ class Modules(unittest.TestCase):
             options.previous_button,
             options.next_button,
             options.unlock_button,
+            options.timeline_button,
         ):
             button.click()
         options.mask_box.click()

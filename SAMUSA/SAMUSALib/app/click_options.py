@@ -31,7 +31,7 @@ class ClickOptions:
 
     def __init__(self, scripted_effect, actions: Mapping[str, Callable[[], None]]):
         """actions: what the buttons do: the four kinds of KINDS, start_from_mask, accept, clear,
-        previous_frame, next_frame, unlock, keys."""
+        previous_frame, next_frame, unlock, timeline, keys."""
         self.is_gone = False
         panel = qt.QWidget()  # one for all: options of the editor would drift apart in a high panel
         self._rows = qt.QVBoxLayout(panel)
@@ -76,6 +76,10 @@ class ClickOptions:
         row = self._row()
         self.worker_label = _label("WorkerLabel")
         row.layout().addWidget(self.worker_label, 1)
+        self.timeline_button = _button(
+            row, qt.QToolButton(), _("Timeline…"), "TimelineButton", actions["timeline"]
+        )
+        self.timeline_button.toolTip = _("Windows, propagation and review, in SAMUSA Temporal.")
         keys = _button(row, qt.QToolButton(), _("Keys…"), "KeysButton", actions["keys"])
         keys.toolTip = _("See and change the keys of SAMUSA.")
         self._rows.addStretch(1)
