@@ -238,7 +238,7 @@ def test_set_up_from_the_first_look_to_removal(empty_python, widget, running, pi
 
 
 @pytest.mark.parametrize(("place", "goes_on"), [("slicer", False), ("python", True)])
-def test_a_worker_in_slicer_s_python_ends_before_packages_change(
+def test_a_worker_in_slicer_s_python_ends_before_packages_change_and_another_takes_over(
     empty_python, widget, running, place, goes_on
 ):
     service = widget.service
@@ -246,9 +246,13 @@ def test_a_worker_in_slicer_s_python_ends_before_packages_change(
     service.session.start()
     running.wait_until(lambda: service.session.loaded, 60, "the worker")
     service.settings.place = place
+    first = service._transport.process
     widget.ui.installButton.click()
+    running.process_events(0.5)
+    assert (service._transport.process == first) == goes_on
     running.wait_until(lambda: not widget.set_up.installation.running, what="the set-up")
-    assert service.session.running == goes_on
+    running.wait_until(lambda: service.session.loaded, 60, "the worker")
+    assert (service._transport.process == first) == goes_on
 
 
 def test_set_up_can_be_stopped_and_gone_on_with(empty_python, widget, running, pictures):

@@ -162,6 +162,8 @@ class SetupPanel:
         show_progress(self._ui.setupProgress, None)
         self.refresh()
         self._tell(text)
+        if ok and self.is_complete and self._service.settings.place == "slicer":
+            self._service.session.start()
         self.changed.emit()
 
     def _tell(self, text: str) -> None:
