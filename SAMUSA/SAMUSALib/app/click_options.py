@@ -73,9 +73,10 @@ class ClickOptions:
         self.message_label = _label("MessageLabel")
         self.message_label.hide()
         self._rows.addWidget(self.message_label)
-        row = self._row()
         self.worker_label = _label("WorkerLabel")
-        row.layout().addWidget(self.worker_label, 1)
+        self._rows.addWidget(self.worker_label)
+        row = self._row()
+        row.layout().addStretch(1)
         self.timeline_button = _button(
             row, qt.QToolButton(), _("Timeline…"), "TimelineButton", actions["timeline"]
         )
