@@ -305,7 +305,8 @@ def test_the_real_pip_takes_the_folder_and_keeps_what_is_held(tmp_path, monkeypa
 
     steps = install_plan.plan({**there, "pip": pip.__version__}, held, wheels)
     for step in steps:
-        environment = {**os.environ, **step.environment, "PIP_TARGET": str(target)}
+        own = {"PIP_TARGET": str(target), "PIP_USER": "1"}  # the latter as in many a pip.conf
+        environment = {**os.environ, **step.environment, **own}
         environment.pop("PIP_FIND_LINKS", None)
         ran = subprocess.run(
             [sys.executable, *step.arguments], env=environment, capture_output=True, text=True

@@ -166,7 +166,8 @@ def plan(installed: Mapping[str, str], constraints: Path, wheels: Path | None = 
 
     def pip(requirements: Iterable[str], *options: str) -> tuple[str, ...]:
         shown = ("--progress-bar", progress, "--no-warn-script-location")
-        common = (*_PIP, "install", *_QUIET, *shown, "--constraint", str(constraints))
+        held = ("--no-user", "--constraint", str(constraints))  # a pip.conf may say user = true
+        common = (*_PIP, "install", *_QUIET, *shown, *held)
         return (*common, *source, *options, *requirements)
 
     steps = []
