@@ -445,7 +445,8 @@ def test_a_download_shows_progress_stops_and_goes_on(widget, running, monkeypatc
     python_job(monkeypatch, models_panel, "import sys; sys.exit('samusa: the disk is full')")
     ui.downloadButton.click()
     running.wait_until(lambda: not ui.modelCancelButton.enabled, what="the end")
-    assert "the disk is full" in ui.modelLabel.text
+    assert "the disk is full. Press Download to try again" in ui.modelLabel.text
+    assert "/sam2.1_hiera_tiny.pt elsewhere and import it." in ui.modelLabel.text
 
 
 def test_an_imported_model_is_used_and_removed(widget, running, tmp_path):

@@ -115,6 +115,9 @@ class ModelsPanel:
             ["models", "download", entry.name],
             _("Downloading {name} from {url}").format(name=entry.name, url=entry.url),
             _("{name} is here, and its checksum is right.").format(name=entry.name),
+            advice=_("Press Download to try again, or fetch {url} elsewhere and import it.").format(
+                url=entry.url
+            ),
         )
 
     def _on_stop(self) -> None:
@@ -146,7 +149,14 @@ class ModelsPanel:
             return
         self._tell(_("{name} is removed.").format(name=name))
 
-    def _start(self, arguments: list[str], doing: str, done_text: str, done=lambda end: None):
+    def _start(
+        self,
+        arguments: list[str],
+        doing: str,
+        done_text: str,
+        done=lambda end: None,
+        advice: str = "",
+    ):
         def ended(end: JobEnd) -> None:
             if self._job is not job:
                 return  # the panel has been closed
@@ -157,7 +167,7 @@ class ModelsPanel:
             elif end.cancelled:
                 self._tell(_("Stopped; a download goes on from there."))
             else:
-                self._tell(end.problem)
+                self._tell(" ".join(filter(None, (end.problem.rstrip(".") + ".", advice))))
             done(end)
 
         if self._job is not None:
