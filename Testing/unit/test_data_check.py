@@ -186,6 +186,12 @@ def test_the_report_shows_pictures_findings_and_the_table(made, tmp_path, capsys
     assert ".html" in capsys.readouterr().err
 
 
+def test_a_program_that_starts_the_check_is_told_how_far_it_is(made, monkeypatch, capsys):
+    monkeypatch.setenv("SAMUSA_PROGRESS", "lines")
+    assert main(["data", "check", str(made)]) == 0
+    assert "samusa-progress|4|4|" in capsys.readouterr().err
+
+
 def test_a_folder_without_a_manifest_is_refused(tmp_path, capsys):
     assert main(["data", "check", str(tmp_path)]) == 2
     assert "holds no manifest.json" in capsys.readouterr().err

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import CannotWrite, InvalidValue
@@ -216,21 +218,16 @@ def run_slicer(args: argparse.Namespace) -> int:
     return _imported(args, notes)
 
 
-class _bar:
-    """A progress bar whose length is known at the first step."""
+@contextmanager
+def _bar(text: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar whose length is known at the first step: (done, total) to it."""
+    with progress_bar(None, text, "item") as bar:
 
-    def __init__(self, text: str):
-        self.bar = progress_bar(None, text, "item")
+        def advance(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
 
-    def __enter__(self):
-        return self._advance
-
-    def __exit__(self, *_):
-        self.bar.close()
-
-    def _advance(self, done: int, total: int) -> None:
-        self.bar.total = total
-        self.bar.update(done - self.bar.n)
+        yield advance
 
 
 def _about(args: argparse.Namespace):

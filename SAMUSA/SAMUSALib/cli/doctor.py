@@ -24,6 +24,8 @@ PACKAGES = (
     ("scikit-image", "skimage", "drawing and outlines", True),
     ("torch", "torch", "running the network", True),
     ("sam2", "sam2", "the network", True),
+    ("hydra-core", "hydra", "loading sam2", True),
+    ("iopath", "iopath", "loading sam2", True),
     ("safetensors", "safetensors", "reading models", True),
     ("pynrrd", "nrrd", "reading and writing NRRD and .seg.nrrd", True),
     ("SimpleITK", "SimpleITK", "reading MHA, NIfTI and compressed DICOM", True),
@@ -38,6 +40,7 @@ PACKAGES = (
     ("matplotlib", "matplotlib", "pictures of training", False),
     ("tensorboard", "tensorboard", "training's TensorBoard, if wanted", False),
 )
+FOR_THE_NETWORK = {"torch", "sam2", "hydra-core", "iopath", "safetensors", "numpy", "scipy"}
 
 
 def add_parser(commands, common) -> None:
@@ -80,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     missing = check_packages(found)
     if not missing & {"torch", "numpy"}:
         check_device(found)
-    check_models(found, can_load=not missing & {"torch", "sam2", "safetensors", "numpy", "scipy"})
+    check_models(found, can_load=not missing & FOR_THE_NETWORK)
     if found.broken:
         things = "one thing is" if found.broken == 1 else f"{found.broken} things are"
         print(f"\n{things} broken; see FAIL above.")
