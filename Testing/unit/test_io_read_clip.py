@@ -635,6 +635,7 @@ VIDEOS = {
     "d.avi": ("mpeg4", {}),
     "e.mkv": ("libx264", {}),
     "f.mpeg": ("mpeg2video", {}),
+    "g.wmv": ("wmv2", {}),
 }
 
 

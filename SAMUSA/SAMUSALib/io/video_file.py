@@ -12,6 +12,10 @@ from ..clip import Clip
 from ..errors import UnreadableFile
 from .frames import cine_clip, stack_frames
 
+# Identifiers of Windows Media; its properties state the size of the whole file.
+_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
 
 def read_video(path: Path, axis: int | None, window) -> Clip:
     """All frames of the first video stream; times from its presentation stamps.
@@ -85,7 +89,7 @@ def _is_cut(path: Path) -> bool:
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
-        head = file.read(64)
+        head = file.read(1 << 12)
         if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
             return _mp4_is_cut(file, size)
         if head[:4] == b"RIFF":
@@ -94,6 +98,9 @@ def _is_cut(path: Path) -> bool:
             return stated not in (0, 0xFFFFFFFF) and stated + 8 > size
         if head[:4] == b"\x1a\x45\xdf\xa3":
             return _matroska_is_cut(head, size)
+        if head.startswith(_ASF_HEADER):
+            properties = head.partition(_ASF_FILE_PROPERTIES)[2]
+            return int.from_bytes(properties[24:32], "little") > size
     return False
 
 
