@@ -211,10 +211,10 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorEffect):
             self.dragging, index = found
             self.dragging.editor.grab(index)
             return True
-        # after a question the button is not held any more: the next click counts
-        visible = self.scriptedEffect.confirmCurrentSegmentVisible()
-        if visible != self.scriptedEffect.ConfirmedWithoutDialog:
-            return True
+        if self.views.shown(view).has_segment:
+            visible = self.scriptedEffect.confirmCurrentSegmentVisible()
+            if visible != self.scriptedEffect.ConfirmedWithoutDialog:
+                return True  # after a question the button is not held any more: click again
         ras = self.views.ras(interactor, view)
         self.views.straighten(view, ras)
         clicks, x, y = self.desk.begin(self.views.shown(view), ras, self.starts_from_mask)

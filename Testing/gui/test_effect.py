@@ -745,6 +745,39 @@ def test_a_colour_volume_under_a_transform_is_clicked_as_any_other(running, effe
     bench.close()
 
 
+def test_a_segment_that_is_removed_takes_its_clicks_and_the_effect_along(bench, running):
+    bench.click((60, 60))
+    bench.click((80, 70))
+    segmentation = bench.segmentation.GetSegmentation()
+    segmentation.RemoveSegment(bench.segment)
+    running.process_events(0.6)
+    assert bench.editor.activeEffect() is None, "as all effects that need a segment"
+    bench.editor.setCurrentSegmentID(segmentation.AddEmptySegment("next", "next"))
+    bench.editor.setActiveEffectByName("SAMUSA")
+    bench.node.DisableModifiedEventOn()  # a frame that lacks the segment; the editor keeps its name
+    bench.node.SetSelectedSegmentID("lesion")
+    bench.click((60, 60))
+    bench.node.DisableModifiedEventOff()
+    assert "choose a segment" in bench.status and bench.clicks is None
+
+
+@pytest.mark.parametrize("gone", ["segmentation", "volume"])
+def test_what_is_clicked_may_be_deleted(bench, running, gone):
+    import slicer
+
+    bench.click((60, 60))
+    bench.click((80, 70))
+    slicer.mrmlScene.RemoveNode(getattr(bench, gone))
+    running.process_events(0.6)
+    bench.key("Return")
+    bench.key("Ctrl+Z")
+    bench.key("D")
+    bench.events.move(bench.red, (150, 150))
+    bench.events.click(bench.red, (150, 150))
+    running.process_events(0.6)
+    assert bench.clicks is None and "hoose a" in bench.status
+
+
 @pytest.mark.parametrize("name, axis", [("Red", 2), ("Green", 1), ("Yellow", 0)])
 def test_clicks_in_any_view_land_on_the_slices_it_shows(in_volume, name, axis, running):
     import slicer

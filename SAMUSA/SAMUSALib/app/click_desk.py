@@ -34,6 +34,14 @@ class Shown:
     def is_complete(self) -> bool:
         return self.volume is not None and self.segmentation is not None and bool(self.segment)
 
+    @property
+    def has_segment(self) -> bool:
+        """Whether the chosen segment is there; the editor node may name one that was removed."""
+        return (
+            self.is_complete
+            and self.segmentation.GetSegmentation().GetSegmentIndex(self.segment) >= 0
+        )
+
 
 class ClickDesk:
     """The clicks of all segments and frames that were begun and not given up.
@@ -133,7 +141,7 @@ class ClickDesk:
         """
         if shown.volume is None:
             raise InvalidValue("choose a source volume in the Segment Editor first")
-        if not shown.is_complete:
+        if not shown.has_segment:
             raise InvalidValue("add or choose a segment in the Segment Editor first")
         workspace = self.workspace(shown, open_it=True)
         self.check_unlocked(shown)

@@ -335,8 +335,16 @@ class SegmentsWidget(Observing):
         if node is not None:
             for name in _SEGMENT_EVENTS:
                 event = getattr(slicer.vtkSegmentation, name)
-                self._observe(node.GetSegmentation(), event, self._fill)
+                self._observe(node, event, self._fill)  # also of a segmentation it gets later
+            self._observe(node, node.SegmentationChangedEvent, self._refill)
         self._fill()
+
+    def _refill(self) -> None:
+        """The node has got another segmentation, as with each image of a sequence: as in the
+        application no other choice is told of."""
+        blocked = self.blockSignals(True)
+        self._fill()
+        self.blockSignals(blocked)
 
     def _ids(self) -> tuple[str, ...]:
         return () if self._node is None else tuple(self._node.GetSegmentation().GetSegmentIDs())

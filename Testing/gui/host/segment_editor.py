@@ -490,9 +490,15 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         return box
 
     def _row_chosen(self, new, old) -> None:
+        if self._node is None:
+            return
         chosen = self._segments.selectedSegmentIDs()
-        if chosen and self._node is not None:
-            self.setCurrentSegmentID(chosen[0])
+        segment_id = chosen[0] if chosen else ""
+        if segment_id == (self._node.GetSelectedSegmentID() or ""):
+            return
+        self.setCurrentSegmentID(segment_id)
+        if not segment_id and self._active is not None and self._active.perSegment:
+            self.setActiveEffect(None)
 
     def _scene_changed(self) -> None:
         self._logic.SetMRMLScene(self._scene)
@@ -628,7 +634,9 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._shown = segmentation, segment_id, source
         if segmentation is not old[0]:
             self._segmentation.setCurrentNode(segmentation)
+            blocked = self._segments.blockSignals(True)
             self._segments.setSegmentationNode(segmentation)
+            self._segments.blockSignals(blocked)
             self.segmentationNodeChanged.emit(segmentation)
         if segment_id != old[1]:
             if segment_id and self._segments.selectedSegmentIDs() != (segment_id,):
