@@ -75,9 +75,8 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.shown_segments = []
         self.shown_range = None  # last frame, first and last of the window
         self.read_frame = None  # the frame that the readout tells of
-        self.shortcuts = []
+        self.keys = None
         self.in_front = False  # the module is selected, so its keys count
-        self.key_dialog = None
         self.disconnect = []
 
     def setup(self):
@@ -92,6 +91,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.setMRMLScene(slicer.mrmlScene)
         self.logic = SAMUSATemporalLogic()
         self.temporal = self.logic.temporal
+        self.keys = self.make_keys()
         self.timeline = Timeline(lambda frame: self.do(self.temporal.show_frame, frame))
         self.ui.timelinePlace.layout().addWidget(self.timeline)
         self.ui.legendLabel.text = legend()
@@ -113,8 +113,8 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         selection = slicer.app.applicationLogic().GetSelectionNode()
         self.addObserver(selection, vtk.vtkCommand.ModifiedEvent, self.on_images_loaded)
         if self.views is not None:  # there is a main window
-            self.addObserver(self.views, vtk.vtkCommand.ModifiedEvent, self.refresh_soon)
-        self.show_keys()
+            self.addObserver(self.views, vtk.vtkCommand.ModifiedEvent, self.on_layout_changed)
+        self.keys_changed()
         self.on_working(1.0, "")
         self.on_inputs_chosen()
 
@@ -155,7 +155,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (ui.redoButton, temporal.redo),
             (ui.plotButton, self.plot),
             (ui.exportButton, self.export),
-            (ui.keysButton, self.choose_keys),
+            (ui.keysButton, self.keys.choose),
             (ui.cancelButton, temporal.cancel),
             (ui.resumeButton, temporal.resume),
         ):
@@ -198,72 +198,42 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.adopt_open_work()
         self.in_front = True
         self.take_images_in_view()
-        self.install_shortcuts()
+        self.keys.install()
         self.refresh()
 
     def exit(self):
         self.in_front = False
-        self.remove_shortcuts()
-        if self.key_dialog is not None:
-            self.key_dialog.close()
+        if self.keys is not None:
+            self.keys.remove()
 
     # Keys ---------------------------------------------------------------------------------------
 
-    def install_shortcuts(self):
-        settings, actions = self.logic.service.settings, self.temporal
-        for name, action in (
-            ("window_start", actions.start_here),
-            ("window_end", actions.end_here),
-            ("next_frame", lambda: actions.step(1)),
-            ("previous_frame", lambda: actions.step(-1)),
-            ("propagate", lambda: self.propagate("both")),
-            ("next_to_check", actions.next_to_check),
-            ("approve", actions.approve),
-            ("undo", actions.undo),
-            ("redo", actions.redo),
-        ):
-            key = settings.shortcut(name)
-            if key:
-                shortcut = qt.QShortcut(
-                    qt.QKeySequence(key), slicer.util.mainWindow() or self.parent
-                )
-                shortcut.connect("activated()", lambda action=action: self.do(action))
-                self.shortcuts.append(shortcut)
+    def make_keys(self):
+        from SAMUSALib.app.temporal_keys import TemporalKeys
 
-    def remove_shortcuts(self):
-        for shortcut in self.shortcuts:
-            shortcut.setEnabled(False)  # deleteLater leaves the key taken until the event loop
-            shortcut.deleteLater()
-        self.shortcuts = []
-
-    def choose_keys(self):
-        from SAMUSALib.app.shortcut_dialog import ShortcutDialog
-
-        if self.key_dialog is None:
-            self.key_dialog = ShortcutDialog(self.logic.service.settings, slicer.util.mainWindow())
-        self.key_dialog.open()
+        temporal = self.temporal
+        actions = {
+            "window_start": temporal.start_here,
+            "window_end": temporal.end_here,
+            "next_frame": lambda: temporal.step(1),
+            "previous_frame": lambda: temporal.step(-1),
+            "propagate": lambda: self.propagate("both"),
+            "next_to_check": temporal.next_to_check,
+            "approve": temporal.approve,
+            "undo": temporal.undo,
+            "redo": temporal.redo,
+        }
+        return TemporalKeys(
+            self.logic.service.settings,
+            {name: lambda action=action: self.do(action) for name, action in actions.items()},
+        )
 
     def keys_changed(self):
+        """Others were chosen, or a layout has brought other views."""
         if self.in_front:
-            self.remove_shortcuts()
-            self.install_shortcuts()
-        self.show_keys()
-
-    def show_keys(self):
-        """Say which keys do what, in one line."""
+            self.keys.install()
         shortcut, ui = self.logic.service.settings.shortcut, self.ui
-        hints = []
-        for names, words in (
-            (("window_start", "window_end"), _("window")),
-            (("previous_frame", "next_frame"), _("frame")),
-            (("propagate",), _("propagate")),
-            (("next_to_check",), _("check")),
-            (("approve",), _("approve")),
-        ):
-            keys = [shortcut(name) for name in names if shortcut(name)]
-            if keys:
-                hints.append(f"{' '.join(keys)} {words}".replace(" ", "\u00a0"))
-        ui.keysLabel.text = "  ".join(hints)
+        ui.keysLabel.text = self.keys.hints()
         ui.startHereButton.text = f"{shortcut('window_start')} {_('Start here')}".strip()
         ui.endHereButton.text = f"{_('End here')} {shortcut('window_end')}".strip()
 
@@ -592,7 +562,11 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     # Showing ------------------------------------------------------------------------------------
 
-    def refresh_soon(self, _caller=None, _event=None):
+    def on_layout_changed(self, _caller=None, _event=None):
+        self.keys_changed()
+        self.refresh_soon()
+
+    def refresh_soon(self):
         if not self.refresh_timer.isActive():
             self.refresh_timer.start()
 

@@ -142,6 +142,26 @@ def test_the_keys_set_the_window_and_step_through_the_frames(opened, running):
     assert panel.temporal.frame == 8
 
 
+def test_another_module_s_shortcut_on_the_same_key_rests_meanwhile(opened):
+    """Qt would drop a key that two claim."""
+    import qt
+    import slicer
+    from host import events
+
+    panel, _ = opened
+    window, pressed = slicer.util.mainWindow(), []
+    theirs = qt.QShortcut(qt.QKeySequence("D"), window)
+    theirs.connect("activated()", lambda: pressed.append("D"))
+    panel.exit()
+    panel.enter()
+    panel.temporal.show_frame(3)
+    events.keys(window, "D")
+    assert panel.temporal.frame == 4 and pressed == []
+    panel.exit()
+    events.keys(window, "D")
+    assert panel.temporal.frame == 4 and pressed == ["D"]
+
+
 def test_keys_count_again_when_a_number_was_typed(opened, running):
     import qt
     import slicer
@@ -168,7 +188,7 @@ def test_keys_are_changed_in_a_window_and_count_at_once(opened, running, tmp_pat
     panel, _ = opened
     assert "A\u00a0D\u00a0frame" in panel.ui.keysLabel.text
     panel.ui.keysButton.click()
-    dialog = panel.key_dialog
+    dialog = panel.keys.dialog
     assert dialog.dialog.visible
     panel.temporal.show_frame(3)
     dialog.put("next_frame", "F")
