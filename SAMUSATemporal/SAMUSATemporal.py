@@ -68,6 +68,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.updating = False
+        self.importing = False  # a scene is being added
         self.plotting = False
         self.views = slicer.mrmlScene.GetSingletonNode("vtkMRMLLayoutNode", "vtkMRMLLayoutNode")
         self.plot_views = (0, 0)  # Slicer's numbers of their arrangement before and with the plot
@@ -109,6 +110,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.connect_logic()
         slicer.app.aboutToQuit.connect(self.cleanup)  # the panel goes before `cleanup` is called
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.on_scene_closed)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.on_scene_loading)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.on_scene_loaded)
         selection = slicer.app.applicationLogic().GetSelectionNode()
         self.addObserver(selection, vtk.vtkCommand.ModifiedEvent, self.on_images_loaded)
@@ -263,7 +265,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def on_volume_chosen(self, *_args):
         """The segmentation of these images comes with them, that of others is not for them."""
-        if self.updating:
+        if self.updating or self.importing:
             return
         volume = self.ui.volumeSelector.currentNode()
         if volume is None or not self.temporal.is_of(volume):
@@ -284,7 +286,7 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def on_inputs_chosen(self, *_args):
         """Images and segmentation are opened at once; without a segmentation a button asks."""
-        if not self.updating and not self.is_in_hand():
+        if not (self.updating or self.importing or self.is_in_hand()):
             self.do(self.take_inputs)
 
     def is_in_hand(self):
@@ -406,9 +408,15 @@ class SAMUSATemporalWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.tell("")
         self.refresh_soon()
 
+    def on_scene_loading(self, _caller=None, _event=None):
+        self.importing = True
+
     def on_scene_loaded(self, _caller=None, _event=None):
-        """Go on where the scene was saved."""
-        if self.temporal.workspace is not None:
+        """Go on where the scene was saved, or with what was in hand before it was added."""
+        self.importing = False
+        workspace = self.temporal.workspace
+        if workspace is not None:  # the selectors forget what was chosen
+            self.show_choice(workspace.source.shown_volume, workspace)
             return
         parameters = self.logic.parameters()
         if parameters.volume is None or parameters.segmentation is None:

@@ -364,6 +364,24 @@ def test_images_that_cannot_be_used_are_refused_in_words(opened):
     assert panel.ui.statusLabel.text == "Volume 'Empty' holds no image; load it again"
 
 
+def test_a_scene_that_is_added_takes_nothing_out_of_hand(opened, case, running, tmp_path):
+    import slicer
+
+    panel, _ = opened
+    workspace, volume = panel.temporal.workspace, panel.ui.volumeSelector.currentNode()
+    panel.temporal.add_segment()
+    segment = panel.temporal.segment_id
+    other = slicer.vtkMRMLScene()
+    other.AddNode(slicer.vtkMRMLTextNode())
+    other.SetURL(str(tmp_path / "other.mrml"))
+    other.Commit()
+    slicer.mrmlScene.SetURL(str(tmp_path / "other.mrml"))
+    slicer.mrmlScene.Import()
+    assert panel.temporal.workspace is workspace and panel.temporal.segment_id == segment
+    assert panel.ui.volumeSelector.currentNode() is volume
+    assert panel.ui.segmentationSelector.currentNode() is workspace.masks.shown_node
+
+
 def test_renaming_what_is_open_changes_nothing_else(opened, running):
     import slicer
 

@@ -23,7 +23,7 @@ def end_observations() -> None:
 class Observing:
     """VTK observers that do not keep their widget alive and end with it."""
 
-    def _observe(self, subject, event, method) -> None:
+    def _observe(self, subject, event, method, priority: float = 0.0) -> None:
         if subject is None:
             return
         method = weakref.WeakMethod(method)
@@ -39,7 +39,7 @@ class Observing:
 
         _observers.add(self)
         known = self.__dict__.setdefault("_observations", [])
-        known.append((subject, subject.AddObserver(event, call)))
+        known.append((subject, subject.AddObserver(event, call, priority)))
 
     def _observe_none(self) -> None:
         for subject, tag in self.__dict__.get("_observations", []):
@@ -204,8 +204,14 @@ class qMRMLNodeComboBox(SceneWidget, QtWidgets.QWidget):
         self._observe_none()
         for event in _NODE_EVENTS:
             self._observe(self._scene, event, self._scene_changed)
+        # The widget hears of it before the module, which has made its observer later.
+        self._observe(self._scene, slicer.vtkMRMLScene.EndImportEvent, self._imported, 1.0)
         for node in nodes:
             self._observe(node, vtk.vtkCommand.ModifiedEvent, self._renamed)
+
+    def _imported(self) -> None:
+        """qMRMLSceneModel::updateScene makes all rows anew; nobody chooses the node again."""
+        self._select(None)
 
     def _renamed(self) -> None:
         for row in range(self._box.count):
