@@ -56,6 +56,7 @@ def test_polygons_fill_what_they_enclose_and_several_are_one_instance():
         ([[1, 2, 3, 4]], "three points"),
         ([[1, 2, 3, 4, 5, 6, 7]], "half a point"),
         ([[1, 2, float("nan"), 4, 5, 6]], "finite"),
+        ([[1, 2, 1e9, 4, 5, 6]], "far outside"),
         ({"size": [60, 40], "counts": [2400]}, "40 x 60 pixels, its image of 60 x 40"),
         ({"size": [40, 60], "counts": [7, 5]}, "do not add up"),
         ({"size": [40, 60], "counts": [-1, 2401]}, "do not add up"),
@@ -184,6 +185,7 @@ def damaged(file, change):
     [
         (lambda d: d.pop("images"), UnreadableFile, "is not COCO"),
         (lambda d: d["images"][0].pop("file_name"), UnreadableFile, "is not COCO"),
+        (lambda d: d["images"][0].update(file_name=5), UnreadableFile, "is not COCO"),
         (lambda d: d["annotations"][0].update(category_id=99), InvalidValue, "category 99"),
         (lambda d: d["annotations"][0].update(image_id=99), InvalidValue, "image 99"),
         (lambda d: d["images"][0].update(file_name="gone.png"), UnreadableFile, "gone.png"),

@@ -93,7 +93,7 @@ def _read(file: Path) -> tuple[list[dict], list[dict], dict[int, str]]:
         images, annotations = list(data["images"]), list(data["annotations"])
         categories = {int(c["id"]): str(c["name"]) for c in data["categories"]}
         for image in images:
-            image["id"], image["file_name"]
+            image["id"], Path(image["file_name"])
         for annotation in annotations:
             if annotation["category_id"] not in categories:
                 raise InvalidValue(
@@ -166,6 +166,9 @@ def decode(segmentation: list | dict, size: tuple[int, int]) -> np.ndarray:
             points = np.concatenate([np.asarray(p, dtype=np.float64) for p in segmentation])
             if not np.isfinite(points).all():
                 raise InvalidValue("a polygon has a point that is no finite number")
+            # pycocotools walks along every edge pixel by pixel, wherever it leads
+            if (np.abs(points.reshape(-1, 2) / (width, height) - 0.5) > 1.5).any():
+                raise InvalidValue("a polygon has a point far outside its image")
             encoded = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
         return coco_mask.decode(encoded).astype(bool)
     except InvalidValue:
