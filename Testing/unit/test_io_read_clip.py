@@ -884,6 +884,18 @@ def test_a_truncated_detached_file_is_refused(tmp_path):
         assert "copy both" in refusal(path)
 
 
+@pytest.mark.parametrize(
+    "line, damaged",
+    [("NDims = 3", "NDims = -3"), ("NDims = 3", "NDims = 9"), ("DimSize = 7", "DimSize = 0")],
+)
+def test_a_damaged_meta_image_header_is_refused(tmp_path, line, damaged):
+    path = write_itk(tmp_path / "a.mha", itk_image(noise(5, 6, 7)))
+    whole = path.read_bytes()
+    assert line.encode() in whole
+    path.write_bytes(whole.replace(line.encode(), damaged.encode()))
+    assert "damaged MetaImage header" in refusal(path)
+
+
 def test_damaged_nifti_stream_is_refused(tmp_path):
     path = write_itk(tmp_path / "a.nii.gz", itk_image(noise(8, 20, 30)), True)
     data = bytearray(path.read_bytes())

@@ -203,6 +203,9 @@ def _check_meta_size(path: Path, fields: dict[str, str], start: int) -> None:
     try:
         sizes = [int(n) for n in fields["DimSize"].split()]
         channels = int(fields.get("ElementNumberOfChannels", 1))
+        # ITK believes these numbers, and ends the process where they are wrong
+        if int(fields.get("NDims", 0)) != len(sizes) or min([*sizes, channels]) < 1:
+            raise ValueError
     except ValueError:
         raise UnreadableFile(f"{path} has a damaged MetaImage header; export it again") from None
     kind = fields["ElementType"].upper().removeprefix("MET_").removesuffix("_ARRAY")
