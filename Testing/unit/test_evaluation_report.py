@@ -52,6 +52,7 @@ def test_the_image_page_has_curves_tables_tests_and_the_worst_cases(tmp_path):
             assert f"{summary['dice'][method][count]:.3f}" in html
     assert "p = " in html and "spline – region" in html
     assert html.count("<polyline") == 8 and html.count("<polygon") == 6
+    assert re.search(r"mean Dice, from 0\.\d+ up", html)  # the spline's first click is below
     worst = min(row for row in summary["dice"]["region"].values())
     assert html.count("<figure") == 8  # every structure of both methods: there are only four
     assert worst < 1 and "The worst cases after 4 clicks" in html

@@ -180,6 +180,14 @@ def test_a_path_is_a_model_too(tmp_path):
     assert (found.name, found.origin, found.path) == ("mine", "file", file)
 
 
+def test_a_file_that_is_here_is_taken_for_a_file_unless_a_model_is_called_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("prompts.json", "spline"):
+        (tmp_path / name).write_bytes(b"x")
+    assert registry.find_model("prompts.json").origin == "file"
+    assert registry.find_model("spline").origin != "file"
+
+
 def test_the_spline_needs_no_file():
     found = registry.find_model("spline")
     assert found.path is None and found.is_here

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.manifest import Item
-from .charts import Line, limits_around, line_chart
+from .charts import Line, limits_around, line_chart, tick
 from .drawings import draw, method_color
 from .images import ImageProtocol, Row, clicks_on
 from .methods import Method
@@ -106,6 +106,8 @@ def _charts(summary: dict, scores: Scores) -> list[dict]:
             low, high = (None, None) if None in pairs else np.array(pairs).T
             means = list(summary[metric][name].values())
             lines.append(Line(name, method_color(name), counts, means, low, high))
+        if min(min(line.y) for line in lines) < limits[0]:
+            title += f", from {tick(limits[0])} up"
         return line_chart(title, "clicks", lines, limits)
 
     settled = slice(1 if scores.clicks > 1 else 0, None)  # one click is a world of its own
