@@ -113,7 +113,7 @@ def test_clicked_propagated_and_approved(opened, case, running, tmp_path):
     frame = panel.temporal.frame
     ui.approveButton.click()
     running.process_events(0.1)
-    assert panel.timeline.shown.states[frame].value == "reviewed"
+    assert panel.time.timeline.shown.states[frame].value == "reviewed"
     assert ui.approveButton.text == "Unlock" and ui.undoButton.text == "Undo: approve"
     case.wait(lambda: "Fractional area change" in ui.readoutLabel.text, "the measurements")
     running.grab(panel.parent, tmp_path / "propagated.png", PANEL)
@@ -140,6 +140,25 @@ def test_the_keys_set_the_window_and_step_through_the_frames(opened, running):
     panel.exit()
     events.keys(window, "A")
     assert panel.temporal.frame == 8
+
+
+def test_keys_count_where_a_view_of_the_layout_has_no_widget(opened, monkeypatch):
+    import slicer
+    from host import events
+
+    panel, _ = opened
+    layout_manager = type(slicer.app.layoutManager())
+    real = layout_manager.sliceWidget
+    monkeypatch.setattr(
+        layout_manager,
+        "sliceWidget",
+        lambda self, name: None if name == "Yellow" else real(self, name),
+    )
+    panel.exit()
+    panel.enter()
+    panel.temporal.show_frame(3)
+    events.keys(slicer.util.mainWindow(), "D")
+    assert panel.temporal.frame == 4
 
 
 def test_another_module_s_shortcut_on_the_same_key_rests_meanwhile(opened):
@@ -260,13 +279,13 @@ def test_a_click_on_the_timeline_shows_its_frame(opened, running):
     from PySide6.QtTest import QTest
 
     panel, _ = opened
-    place = qt.QPoint(panel.timeline.width * 10 // 12 + 3, 20)
-    QTest.mouseClick(panel.timeline, qt.Qt.LeftButton, qt.Qt.NoModifier, place)
+    place = qt.QPoint(panel.time.timeline.width * 10 // 12 + 3, 20)
+    QTest.mouseClick(panel.time.timeline, qt.Qt.LeftButton, qt.Qt.NoModifier, place)
     assert panel.temporal.frame == 10
     assert panel.temporal.workspace.source.browser.GetSelectedItemNumber() == 10
     panel.temporal.workspace.source.browser.SetSelectedItemNumber(4)  # by Slicer's own toolbar
     running.process_events(0.1)
-    assert panel.ui.frameSlider.value == 4 and panel.timeline.shown.current == 4
+    assert panel.ui.frameSlider.value == 4 and panel.time.timeline.shown.current == 4
 
 
 def test_a_correction_computes_only_what_follows_from_it(opened, case, running):
@@ -589,7 +608,7 @@ def test_scene_and_panel_go_on_after_saving_and_loading(opened, case, running, t
     case.wait(lambda: panel.temporal.is_ready, "the loaded clip")
     assert np.array_equal(masks(panel), before)
     assert panel.temporal.shown() == shown and panel.temporal.to_compute() == wanted
-    case.wait(lambda: panel.timeline.shown == shown, "the strip")
+    case.wait(lambda: panel.time.timeline.shown == shown, "the strip")
     assert [(w.start, w.end) for w in panel.temporal.edits.windows] == [(2, 8)]
 
 
@@ -639,7 +658,7 @@ def test_what_is_renamed_while_masks_come_goes_on(opened, case, running):
 
 
 def test_the_application_quits_while_masks_come(opened):
-    """Its main window goes before the modules are unloaded; what is left over fails the fixture."""
+    """Its modules are unloaded before others hear of it; what is left over fails the fixture."""
     import slicer
 
     panel, _ = opened

@@ -62,6 +62,7 @@ class Modules(unittest.TestCase):
         self.assertTrue(result.wasSuccessful())
         self.look_at(widget.parent, name)
         widget.exit()
+        widget.cleanup()  # Slicer unloads its modules before it tells anybody else
         slicer.app.aboutToQuit.emit()
         turn()
         children = subprocess.run(

@@ -14,8 +14,9 @@ from ..errors import InvalidValue
 from ..scene.clip_source import SequenceSource, open_clip
 from ..scene.points import frame_in_view, from_ras, slice_axis
 from .click_session import ClickSession
+from .images import PARALLEL_DEGREES
 from .signals import Signal
-from .workspace import PARALLEL_DEGREES, Workspace
+from .workspace import Workspace
 from .workspaces import Workspaces
 
 OBLIQUE_DEGREES = 0.5  # a view turned by more against the slices is turned onto them first

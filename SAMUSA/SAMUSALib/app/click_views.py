@@ -13,6 +13,7 @@ from ..scene.mrml import to_array
 from .click_desk import OBLIQUE_DEGREES, ClickDesk, Shown
 from .click_drawing import ViewDrawing
 from .click_session import ClickSession
+from .images import slice_widgets
 from .signals import Signal
 
 REACH = 10  # pixels of the design within which a point is grabbed
@@ -37,8 +38,7 @@ class ClickViews:
 
     @property
     def all(self) -> list:
-        layout = slicer.app.layoutManager()
-        return [layout.sliceWidget(name) for name in layout.sliceViewNames()] if layout else []
+        return slice_widgets()
 
     @property
     def in_hand(self):

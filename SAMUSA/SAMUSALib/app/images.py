@@ -6,7 +6,8 @@ from ..scene import mrml
 from ..scene.clip_source import ClipSource, nodes_of_class, sequence_of
 from ..scene.points import slice_axis
 from ..scene.state import annotated_last
-from .workspace import PARALLEL_DEGREES
+
+PARALLEL_DEGREES = 15.0  # a slice view turned by more shows no slice of the clip
 
 
 def images_in_view(scene) -> list:
@@ -52,3 +53,12 @@ def views_along(source: ClipSource) -> list:
         if axis == source.axis and degrees <= PARALLEL_DEGREES:
             found.append(view)
     return found
+
+
+def slice_widgets() -> list:
+    """The qMRMLSliceWidgets of the layout; none without a main window."""
+    import slicer
+
+    layout = slicer.app.layoutManager()
+    found = map(layout.sliceWidget, layout.sliceViewNames()) if layout else ()
+    return [widget for widget in found if widget is not None]

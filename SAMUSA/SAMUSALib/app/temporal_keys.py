@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import slicer
 from slicer.i18n import tr as _
 
+from .images import slice_widgets
 from .settings import Settings
 from .shortcut_dialog import ShortcutDialog
 from .shortcuts import Shortcuts
@@ -34,9 +35,7 @@ class TemporalKeys:
         """Replaces what was installed."""
         keys = {self._settings.shortcut(name): action for name, action in self._actions.items()}
         keys.pop("", None)
-        layout = slicer.app.layoutManager()
-        found = map(layout.sliceWidget, layout.sliceViewNames()) if layout else ()
-        views = [widget.sliceView() for widget in found if widget is not None]
+        views = [widget.sliceView() for widget in slice_widgets()]
         self.shortcuts.install(slicer.util.mainWindow(), keys, views, {})
 
     def remove(self) -> None:

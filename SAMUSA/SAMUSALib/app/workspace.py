@@ -15,9 +15,8 @@ import numpy as np
 from ..annotation import FrameState
 from ..errors import InvalidValue, SamusaError, SceneChanged
 from ..prompts import FramePrompts, SegmentPrompts, Window, merge_windows
-from ..scene import mrml
-from ..scene.clip_source import ClipSource, SequenceSource, nodes_of_class, open_clip
-from ..scene.points import slice_axis, to_ras
+from ..scene.clip_source import ClipSource, SequenceSource, open_clip
+from ..scene.points import to_ras
 from ..scene.rules import EditRules
 from ..scene.segments import ClipMasks, SequenceMasks, new_masks, open_masks
 from ..scene.state import FrameMark, SceneState, open_state
@@ -27,6 +26,7 @@ from ..worker.client import Pending
 from ..worker.journal import read_journal
 from ..worker.session import Session
 from .alignment import Alignment
+from .images import views_along
 from .journaling import JournalKeeper
 from .propagation import Outcome, Progress, Propagation
 from .recovery import Recovery
@@ -40,7 +40,6 @@ __all__ = ["Outcome", "Progress", "Workspace"]
 
 Soon = Callable[[Callable[[], None]], None]
 LOOK_AHEAD = 2  # frames after the shown one that are embedded before anybody asks
-PARALLEL_DEGREES = 15.0  # a slice view turned by more shows no slice of the clip
 
 
 @dataclass(frozen=True)
@@ -263,11 +262,8 @@ class Workspace:
         else:
             height, width = self.source.frame_size
             centre = to_ras(self.source, [[(width - 1) / 2, (height - 1) / 2]], frame)[0]
-            for view in nodes_of_class(self.source.node.GetScene(), "vtkMRMLSliceNode"):
-                matrix = mrml.to_array(view.GetSliceToRAS())
-                axis, degrees = slice_axis(self.source.node, matrix)
-                if axis == self.source.axis and degrees <= PARALLEL_DEGREES:
-                    view.JumpSliceByOffsetting(*centre)
+            for view in views_along(self.source):
+                view.JumpSliceByOffsetting(*centre)
         if self.is_open:
             self.look(frame)
 
