@@ -63,16 +63,33 @@ def click(watchdog, workspace, segment, frame, border):
 def test_nothing_holds_the_gui_for_50_ms(
     watchdog, running, tmp_path, model, frames, segments, clicked
 ):
+    """What is ours holds it each time; a computer that is busy elsewhere does now and then."""
     import slicer
 
     panel = running.load_module(MODULE)
-    from SAMUSATemporal import SAMUSATemporalTest
 
     from SAMUSALib.app.timeline import Timeline
     from SAMUSALib.app.workspace import Workspace
 
     watchdog.watch(Timeline, "paintEvent", "mousePressEvent", "mouseMoveEvent")
     watchdog.watch(Workspace, "close")  # the scene calls it when it is closed
+    annotate(watchdog, running, panel, tmp_path, model, frames, segments, clicked)
+    once = watchdog.too_long()
+    if once:
+        slicer.mrmlScene.Clear()
+        session = panel.logic.service.session
+        session.stop()
+        running.wait_until(lambda: not session.running, 60)
+        annotate(watchdog, running, panel, tmp_path, model, frames, segments, clicked)
+    twice = once.keys() & watchdog.too_long().keys()
+    assert {what: once[what] for what in twice} == {}
+
+
+def annotate(watchdog, running, panel, tmp_path, model, frames, segments, clicked):
+    """The whole workflow, watched from its beginning."""
+    import slicer
+    from SAMUSATemporal import SAMUSATemporalTest
+
     ui, temporal, session = panel.ui, panel.temporal, panel.logic.service.session
     images, border = cine(frames)
     volume = SAMUSATemporalTest.add_cine(images)
@@ -151,7 +168,6 @@ def test_nothing_holds_the_gui_for_50_ms(
     watchdog.phase = "loading"
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     watchdog.work_until(lambda: temporal.is_ready and temporal.measurements, "opening again")
-    assert watchdog.too_long() == []
 
 
 def test_opening_the_module_holds_the_gui_by_making_its_panel_alone(watchdog, running, tmp_path):
@@ -167,7 +183,7 @@ def test_opening_the_module_holds_the_gui_by_making_its_panel_alone(watchdog, ru
     watchdog.do("leaving", running.load_segment_editor)
     watchdog.do("coming back", lambda: slicer.util.selectModule("SAMUSATemporal"))
     assert any("SAMUSATemporalWidget.setup" in what for _, what in watchdog.longest)
-    assert watchdog.too_long(besides=("SAMUSATemporalWidget.setup",)) == []
+    assert watchdog.too_long(besides=("SAMUSATemporalWidget.setup",)) == {}
 
 
 def test_the_watchdog_names_what_holds_the_gui(watchdog, running):
@@ -187,3 +203,4 @@ def test_the_watchdog_names_what_holds_the_gui(watchdog, running):
     watchdog.work_until(lambda: watchdog.total["waiting"] > 0, "waiting")
     (text,) = watchdog.too_long()
     assert "holds_it" in text and "test_responsive.py" in text and text.endswith("while waiting")
+    assert watchdog.too_long()[text] > 50

@@ -86,17 +86,14 @@ class Watchdog:
         turns = iter(range(10))
         self.work_until(lambda: next(turns, None) is None, phase)
 
-    def too_long(self, besides: tuple[str, ...] = ()) -> list[str]:
-        """The handlers over the limit, the longest first, in words. besides: how those begin that
-        may take longer."""
-        over = [
-            (s, *where)
-            for where, s in self.longest.items()
-            if s > LIMIT and not where[1].startswith(besides)
-        ]
-        return [
-            f"{1000 * s:.0f} ms in {what} while {phase}" for s, phase, what in sorted(over)[::-1]
-        ]
+    def too_long(self, besides: tuple[str, ...] = ()) -> dict[str, int]:
+        """The handlers over the limit, in words, and how long they took at most, ms; the longest
+        first. besides: how those begin that may take longer."""
+        return {
+            f"{what} while {phase}": round(1000 * s)
+            for (phase, what), s in sorted(self.longest.items(), key=lambda each: -each[1])
+            if s > LIMIT and not what.startswith(besides)
+        }
 
     def _timed(self, call, function):
         def timed(*arguments):
