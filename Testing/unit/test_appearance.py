@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from SAMUSALib.engine.appearance import LARGEST, WEIGHT, Appearance
+from SAMUSALib.engine.appearance import FARTHEST, LARGEST, WEIGHT, Appearance
 from SAMUSALib.engine.network import Decoded
 
 G = 64
@@ -45,6 +45,48 @@ def test_what_looks_like_its_surroundings_is_left_alone():
     same = image(DISC, 0.0, 0.0)
     change = Appearance.seen(same, DISC).weigh(decoded(np.zeros((G, G))), same).logits
     assert change.abs().max() < 0.25
+
+
+def prior_of(mask):
+    return torch.from_numpy(np.where(mask, 5.0, -5.0)).float()[None, None]
+
+
+@pytest.mark.parametrize("inside, outside", [(-1.0, 0.5), (1.0, -0.5)])
+@pytest.mark.parametrize("dy, dx", [(0, 4), (-5, 0), (3, -3)])
+def test_a_prior_follows_the_structure(inside, outside, dy, dx):
+    seen = Appearance.seen(image(DISC, inside, outside), DISC)
+    there = (X - 30 - dx) ** 2 + (Y - 32 - dy) ** 2 < 14**2
+    followed = seen.follow(prior_of(DISC), image(there, inside, outside))
+    assert followed.shape == (1, 1, G, G)
+    mask = followed[0, 0].numpy() > 0
+    moved = [np.mean(c[mask]) - np.mean(c[DISC]) for c in (Y, X)]
+    assert np.allclose(moved, (dy, dx), atol=1.01)  # it would rather stay
+    assert (mask & there).sum() > 0.93 * there.sum() > (DISC & there).sum()
+
+
+def test_a_prior_stays_where_all_looks_alike_and_goes_no_farther_than_a_structure_moves():
+    same = image(DISC, 0.0, 0.0)
+    prior = prior_of(DISC)
+    blank = Appearance.seen(same, np.zeros((G, G), bool))
+    assert torch.equal(blank.follow(prior, same), prior)
+    seen = Appearance.seen(image(DISC, -1.0, 0.5), DISC)
+    far = seen.follow(prior, image(np.roll(DISC, 24, axis=1), -1.0, 0.5))[0, 0].numpy() > 0
+    assert np.hypot(*[np.mean(c[far]) - np.mean(c[DISC]) for c in (Y, X)]) <= FARTHEST * 14 + 1
+
+
+def test_a_prior_at_the_rim_goes_on_beyond_it():
+    """What comes in at the rim is not cut off where it was."""
+    half = (X - G) ** 2 + (Y - 32) ** 2 < 14**2
+    seen = Appearance.seen(image(half, -1.0, 0.5), half)
+    there = (X - G + 4) ** 2 + (Y - 32) ** 2 < 14**2
+    mask = seen.follow(prior_of(half), image(there, -1.0, 0.5))[0, 0].numpy() > 0
+    assert mask[32, -1] and mask.sum() > half.sum()
+
+
+@pytest.mark.parametrize("mask", [np.zeros((G, G), bool), np.ones((G, G), bool)])
+def test_a_prior_of_nothing_or_everything_stays(mask):
+    seen = Appearance.seen(image(DISC, -1.0, 0.5), DISC)
+    assert torch.equal(seen.follow(prior_of(mask), image(DISC, -1.0, 0.5)), prior_of(mask))
 
 
 @pytest.mark.parametrize("mask", [np.zeros((G, G), bool), np.ones((G, G), bool)])

@@ -294,7 +294,7 @@ class _SegmentTracker:
                 features = self.network.with_memory(
                     embedding, index, memory, len(self.clip), stretch.backward
                 )
-                decoded = self._decode(embedding, features, shape, view)
+                decoded = self._decode(embedding, features, shape, view, appearance)
                 if appearance is not None:
                     decoded = appearance.weigh(decoded, embedding.image)
                 mask = frame_logits(decoded, view, None, self.clip.frame_size) > 0
@@ -312,10 +312,20 @@ class _SegmentTracker:
                     self.segment.name, index, mask, _confidence(decoded), FrameState.PROPAGATED
                 )
 
-    def _decode(self, embedding: Embedding, features: Tensor, shape, view: View) -> Decoded:
+    def _decode(
+        self,
+        embedding: Embedding,
+        features: Tensor,
+        shape: np.ndarray,
+        view: View,
+        appearance: Appearance | None,
+    ) -> Decoded:
+        """A tracked frame; shape: (H, W) bool, the mask of the frame before."""
         prior = None
         if self.primed:
             prior = shape_logits(view.cut(shape), self.size // PRIOR_STRIDE, self.size)
+            if appearance is not None:
+                prior = appearance.follow(prior, embedding.image)
             prior = prior.to(self.device)
         return self.network.decode(embedding, features, None, prior, initial=False)
 
