@@ -431,6 +431,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._shortcuts = []
         column = QtWidgets.QVBoxLayout(self)
         form = QtWidgets.QFormLayout()
+        form.setRowWrapPolicy(QtWidgets.QFormLayout.DontWrapRows)
         column.addLayout(form)
         self._segmentation = self._selector("vtkMRMLSegmentationNode", "SegmentationNodeComboBox")
         self._source = self._selector("vtkMRMLScalarVolumeNode", "SourceVolumeNodeComboBox")
@@ -476,7 +477,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         beside = QtWidgets.QHBoxLayout()
         beside.addLayout(effects)
         beside.addLayout(chosen)
-        column.addLayout(beside)
+        column.addLayout(beside, 1)  # what is left in a high panel is below the effect
         self._segmentation.currentNodeChanged.connect(self.setSegmentationNode)
         self._source.currentNodeChanged.connect(self.setSourceVolumeNode)
         self._segments.selectionChanged.connect(self._row_chosen)
