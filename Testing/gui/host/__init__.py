@@ -55,6 +55,7 @@ class _Session:
         self.before = dict(vars(slicer))
         self.modules_before = dict(sys.modules)
         self.path_before = list(sys.path)
+        self.rules_before = _conversion_rules().GetConverterRules()
         self.folder = application.temporary_folder()
         sys.modules["qt"] = _qt()
         self.excepthook, sys.excepthook = sys.excepthook, errors.excepthook
@@ -125,6 +126,12 @@ class _Session:
 
         self.slicer.app._close()
         self.remote.RemoveDataIOFromScene()
+        # The logic of Segmentations adds its rules to a list of the process, and what copies a
+        # segmentation looks at all pairs of them.
+        rules = _conversion_rules()
+        for rule in rules.GetConverterRules():
+            if rule not in self.rules_before:
+                rules.UnregisterConverterRule(rule)
         sys.excepthook, sys.unraisablehook = self.excepthook, self.unraisable
         for name in set(sys.modules) - set(self.modules_before):
             ours = ("qt", "ctk", "SegmentEditorEffects", "SampleData")
@@ -136,6 +143,12 @@ class _Session:
             delattr(self.slicer, name)
         vars(self.slicer).update(self.before)
         application.remove_folder(self.folder)
+
+
+def _conversion_rules():
+    import slicer
+
+    return slicer.vtkSegmentationConverterFactory.GetInstance()
 
 
 _made: dict[str, object] = {}  # what exists once a process: Qt's application and module

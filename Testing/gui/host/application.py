@@ -5,6 +5,7 @@ import tempfile
 import types
 from pathlib import Path
 
+import shiboken6
 import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
@@ -116,6 +117,9 @@ class qSlicerApplication(QtWidgets.QApplication):
         if self._window is not None:
             self._layout._close()
             self._window.delete()
+        for widget in self.topLevelWidgets():  # a test's own would slow the next session down
+            if shiboken6.isValid(widget):
+                shiboken6.delete(widget)
         self._scene.Clear(False)  # with the singletons, slice logics would follow dead nodes
         end_observations()
         for part in (self._modules, self._files):

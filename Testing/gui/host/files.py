@@ -69,9 +69,7 @@ class qSlicerCoreIOManager(QtCore.QObject):
             labels = 1 if properties.get("labelmap") else 0
             return logic.AddArchetypeVolume(path, name, labels)
         if kind == "SegmentationFile":
-            logic = slicer.vtkSlicerSegmentationsModuleLogic()
-            logic.SetMRMLScene(slicer.mrmlScene)
-            return logic.LoadSegmentationFromFile(path)
+            return slicer.modules.segmentations.logic().LoadSegmentationFromFile(path)
         if kind == "SequenceFile":
             return slicer.modules.sequences.logic().AddSequence(path)
         if kind == "MarkupsFile":
