@@ -27,7 +27,7 @@ def decoded(logits):
 def test_logits_rise_where_it_looks_like_the_structure(inside, outside):
     seen = Appearance.seen(image(DISC, inside, outside), DISC)
     flat = decoded(np.zeros((G, G)))
-    change = seen.weigh(flat, image(MOVED, inside, outside)).logits[0, 0].numpy()
+    change = seen.weigh(flat, seen.likeness(image(MOVED, inside, outside))).logits[0, 0].numpy()
     distance = np.hypot(X - 38, Y - 32)
     assert change[distance < 9].min() > 0.5
     assert change[distance > 20].max() < -0.5
@@ -37,13 +37,14 @@ def test_logits_rise_where_it_looks_like_the_structure(inside, outside):
 def test_a_mask_that_lags_behind_is_pulled_along():
     seen = Appearance.seen(image(DISC, -1.0, 0.5), DISC)
     unsure = decoded(np.where(DISC, 0.4, -0.4))  # the mask of the frame before
-    mask = seen.weigh(unsure, image(MOVED, -1.0, 0.5)).logits[0, 0].numpy() > 0
+    mask = seen.weigh(unsure, seen.likeness(image(MOVED, -1.0, 0.5))).logits[0, 0].numpy() > 0
     assert (mask & MOVED).sum() > 0.9 * MOVED.sum() > (DISC & MOVED).sum()
 
 
 def test_what_looks_like_its_surroundings_is_left_alone():
     same = image(DISC, 0.0, 0.0)
-    change = Appearance.seen(same, DISC).weigh(decoded(np.zeros((G, G))), same).logits
+    seen = Appearance.seen(same, DISC)
+    change = seen.weigh(decoded(np.zeros((G, G))), seen.likeness(same)).logits
     assert change.abs().max() < 0.25
 
 
@@ -56,7 +57,7 @@ def prior_of(mask):
 def test_a_prior_follows_the_structure(inside, outside, dy, dx):
     seen = Appearance.seen(image(DISC, inside, outside), DISC)
     there = (X - 30 - dx) ** 2 + (Y - 32 - dy) ** 2 < 14**2
-    followed = seen.follow(prior_of(DISC), image(there, inside, outside))
+    followed = seen.follow(prior_of(DISC), seen.likeness(image(there, inside, outside)))
     assert followed.shape == (1, 1, G, G)
     mask = followed[0, 0].numpy() > 0
     moved = [np.mean(c[mask]) - np.mean(c[DISC]) for c in (Y, X)]
@@ -68,9 +69,10 @@ def test_a_prior_stays_where_all_looks_alike_and_goes_no_farther_than_a_structur
     same = image(DISC, 0.0, 0.0)
     prior = prior_of(DISC)
     blank = Appearance.seen(same, np.zeros((G, G), bool))
-    assert torch.equal(blank.follow(prior, same), prior)
+    assert torch.equal(blank.follow(prior, blank.likeness(same)), prior)
     seen = Appearance.seen(image(DISC, -1.0, 0.5), DISC)
-    far = seen.follow(prior, image(np.roll(DISC, 24, axis=1), -1.0, 0.5))[0, 0].numpy() > 0
+    away = seen.likeness(image(np.roll(DISC, 24, axis=1), -1.0, 0.5))
+    far = seen.follow(prior, away)[0, 0].numpy() > 0
     assert np.hypot(*[np.mean(c[far]) - np.mean(c[DISC]) for c in (Y, X)]) <= FARTHEST * 14 + 1
 
 
@@ -79,14 +81,15 @@ def test_a_prior_at_the_rim_goes_on_beyond_it():
     half = (X - G) ** 2 + (Y - 32) ** 2 < 14**2
     seen = Appearance.seen(image(half, -1.0, 0.5), half)
     there = (X - G + 4) ** 2 + (Y - 32) ** 2 < 14**2
-    mask = seen.follow(prior_of(half), image(there, -1.0, 0.5))[0, 0].numpy() > 0
+    mask = seen.follow(prior_of(half), seen.likeness(image(there, -1.0, 0.5)))[0, 0].numpy() > 0
     assert mask[32, -1] and mask.sum() > half.sum()
 
 
 @pytest.mark.parametrize("mask", [np.zeros((G, G), bool), np.ones((G, G), bool)])
 def test_a_prior_of_nothing_or_everything_stays(mask):
     seen = Appearance.seen(image(DISC, -1.0, 0.5), DISC)
-    assert torch.equal(seen.follow(prior_of(mask), image(DISC, -1.0, 0.5)), prior_of(mask))
+    likeness = seen.likeness(image(DISC, -1.0, 0.5))
+    assert torch.equal(seen.follow(prior_of(mask), likeness), prior_of(mask))
 
 
 @pytest.mark.parametrize("mask", [np.zeros((G, G), bool), np.ones((G, G), bool)])
@@ -104,6 +107,7 @@ def test_confidence_follows_the_changed_logits():
     seen = Appearance.seen(image(DISC, -1.0, 0.5), DISC)
     sure = decoded(np.where(MOVED, 3.0, -3.0))
     there, elsewhere = (
-        float(seen.weigh(sure, image(mask, -1.0, 0.5)).iou[0]) for mask in (MOVED, ~MOVED)
+        float(seen.weigh(sure, seen.likeness(image(mask, -1.0, 0.5))).iou[0])
+        for mask in (MOVED, ~MOVED)
     )
     assert there > elsewhere + 0.02

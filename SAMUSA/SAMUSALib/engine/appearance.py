@@ -51,7 +51,12 @@ class Appearance:
     def mean(cls, seen: Sequence[Appearance]) -> Appearance:
         return cls(np.mean([each.log_ratio for each in seen], axis=0))
 
-    def follow(self, prior: Tensor, image: Tensor) -> Tensor:
+    def likeness(self, image: Tensor) -> np.ndarray:
+        """(G, G) log ratio of a tracked frame's pixels: where it looks like the structure."""
+        return self.log_ratio[_bins(image)]
+
+    @staticmethod
+    def follow(prior: Tensor, likeness: np.ndarray) -> Tensor:
         """The prior of a tracked frame, (1, 1, G, G) logits of the mask before, moved by whole
         pixels to where the frame looks most like the structure and its surroundings."""
         mask = prior[0, 0].cpu().numpy() > 0
@@ -61,8 +66,8 @@ class Appearance:
         most = int(np.ceil(FARTHEST * radius))
         around = _around(mask)
         expected = mask / mask.sum() - around / around.sum()
-        ratio = np.pad(self.log_ratio[_bins(image)], most, mode="edge")
-        gained = fftconvolve(ratio, expected[::-1, ::-1], mode="valid")
+        padded = np.pad(likeness, most, mode="edge")
+        gained = fftconvolve(padded, expected[::-1, ::-1], mode="valid")
         y, x = np.mgrid[-most : most + 1, -most : most + 1]
         squared = (y**2 + x**2) / radius**2
         gained = np.where(squared <= FARTHEST**2, gained - STAY * squared, -np.inf)
@@ -71,12 +76,12 @@ class Appearance:
         wide = F.pad(prior, (most,) * 4, mode="replicate")
         return wide[..., top : top + side, left : left + side]
 
-    def weigh(self, decoded: Decoded, image: Tensor) -> Decoded:
+    @staticmethod
+    def weigh(decoded: Decoded, likeness: np.ndarray) -> Decoded:
         """A tracked frame's decoding, its logits raised where it looks like the structure."""
-        ratio = self.log_ratio[_bins(image)].astype(np.float32)
-        change = torch.from_numpy(ratio)[None, None].to(decoded.logits.device)
+        change = torch.from_numpy(likeness.astype(np.float32))[None, None].to(decoded.logits.device)
         decoded = replace(decoded, logits=decoded.logits + WEIGHT * change)
-        iou = expected_iou(decoded.full_logits(image.shape[-1])).max(dim=1).values
+        iou = expected_iou(decoded.full_logits(likeness.shape[-1])).max(dim=1).values
         return replace(decoded, iou=iou)
 
 

@@ -295,8 +295,6 @@ class _SegmentTracker:
                     embedding, index, memory, len(self.clip), stretch.backward
                 )
                 decoded = self._decode(embedding, features, shape, view, appearance)
-                if appearance is not None:
-                    decoded = appearance.weigh(decoded, embedding.image)
                 mask = frame_logits(decoded, view, None, self.clip.frame_size) > 0
                 shape = mask if mask.any() else shape
                 recent[index] = self.network.remember(
@@ -321,13 +319,16 @@ class _SegmentTracker:
         appearance: Appearance | None,
     ) -> Decoded:
         """A tracked frame; shape: (H, W) bool, the mask of the frame before."""
-        prior = None
+        prior = likeness = None
+        if appearance is not None:
+            likeness = appearance.likeness(embedding.image)
         if self.primed:
             prior = shape_logits(view.cut(shape), self.size // PRIOR_STRIDE, self.size)
-            if appearance is not None:
-                prior = appearance.follow(prior, embedding.image)
+            if likeness is not None:
+                prior = appearance.follow(prior, likeness)
             prior = prior.to(self.device)
-        return self.network.decode(embedding, features, None, prior, initial=False)
+        decoded = self.network.decode(embedding, features, None, prior, initial=False)
+        return decoded if likeness is None else appearance.weigh(decoded, likeness)
 
     def _follow(self, shape: np.ndarray, view: View) -> View:
         """The view around the mask of the frame before; the one before while it still suits."""

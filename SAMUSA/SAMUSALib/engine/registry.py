@@ -224,8 +224,9 @@ def find_model(name_or_path: str | os.PathLike) -> ModelEntry:
     """
     text = os.fspath(name_or_path)
     names_a_file = Path(text).suffix in SUFFIXES or os.sep in text or "/" in text
-    known = {entry.name for entry in list_models()}
-    if names_a_file or (Path(text).is_file() and text not in known):
+    if names_a_file or (
+        Path(text).is_file() and text not in {entry.name for entry in list_models()}
+    ):
         path = Path(text).expanduser()
         if path.is_dir():
             raise UnknownModel(f"{text} is a folder; a model file (.safetensors or .pt) is needed")
